@@ -1,0 +1,57 @@
+"""A headless Chromium over `file://` with no network, as a reader without one has it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    import browser
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        yield (running := p.chromium.launch(executable_path=os.environ.get("PHYSGEN_BROWSER") or browser.obtain(), args=browser.FLAGS))
+        running.close()
+
+
+class Visit:
+    """One page, with all that went wrong while it was open."""
+
+    def __init__(self, context):
+        self.page = context.new_page()
+        self.trouble: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("requestfailed", lambda r: self.trouble.append(f"request failed: {r.url}"))
+        self.page.on("console", lambda m: self.trouble.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda e: self.trouble.append(f"page error: {e}"))
+
+    def open(self, name: str):
+        self.page.goto((HTML / name).as_uri(), wait_until="load")
+        self.page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
+        return self.page
+
+
+@pytest.fixture
+def visit(chromium):
+    """Call `visit(theme="light", width=1280)` for a fresh page."""
+    contexts = []
+
+    def make(theme: str = "light", width: int = 1280, height: int = 900) -> Visit:
+        context = chromium.new_context(viewport={"width": width, "height": height}, offline=True, color_scheme=theme, reduced_motion="no-preference")
+        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+        contexts.append(context)
+        return Visit(context)
+
+    yield make
+    for context in contexts:
+        context.close()
