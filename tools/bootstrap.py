@@ -18,17 +18,50 @@ VERSIONS = ((3, 11), (3, 12), (3, 13))
 
 # What pip prints when it fails, and what a person can do about it.
 REMEDIES = (
-    ("No space left on device", "the disk is full; about 4 GB are needed. Free some space and run the same command again."),
-    ("Failed to establish a new connection", "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again."),
-    ("Temporary failure in name resolution", "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again."),
-    ("Name or service not known", "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again."),
-    ("ConnectTimeoutError", "the package index does not answer. Check the network or the proxy and run the same command again."),
-    ("ProxyError", "the proxy refuses the connection to the package index. Check HTTPS_PROXY and run the same command again."),
-    ("Connection refused", "the package index refuses the connection. Check the network or the proxy and run the same command again."),
-    ("error: command 'gcc' failed", "a package has no ready-made build for this machine and its compilation failed; use Python 3.11 to 3.13 on Linux, macOS or Windows, 64 bit."),
-    ("error: Microsoft Visual C++", "a package has no ready-made build for this machine and there is no compiler; use a 64-bit Python 3.11 to 3.13."),
-    ("unable to execute", "a package has no ready-made build for this machine and there is no compiler; install one (Debian: apt-get install build-essential) or use a 64-bit Python 3.11 to 3.13."),
-    ("No matching distribution found", "the package index has no build of one package for this Python and this machine."),
+    (
+        "No space left on device",
+        "the disk is full; about 4 GB are needed. Free some space and run the same command again.",
+    ),
+    (
+        "Failed to establish a new connection",
+        "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again.",
+    ),
+    (
+        "Temporary failure in name resolution",
+        "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again.",
+    ),
+    (
+        "Name or service not known",
+        "no network: the package index cannot be reached. Connect, or point PIP_INDEX_URL or PIP_FIND_LINKS at a mirror, and run the same command again.",
+    ),
+    (
+        "ConnectTimeoutError",
+        "the package index does not answer. Check the network or the proxy and run the same command again.",
+    ),
+    (
+        "ProxyError",
+        "the proxy refuses the connection to the package index. Check HTTPS_PROXY and run the same command again.",
+    ),
+    (
+        "Connection refused",
+        "the package index refuses the connection. Check the network or the proxy and run the same command again.",
+    ),
+    (
+        "error: command 'gcc' failed",
+        "a package has no ready-made build for this machine and its compilation failed; use Python 3.11 to 3.13 on Linux, macOS or Windows, 64 bit.",
+    ),
+    (
+        "error: Microsoft Visual C++",
+        "a package has no ready-made build for this machine and there is no compiler; use a 64-bit Python 3.11 to 3.13.",
+    ),
+    (
+        "unable to execute",
+        "a package has no ready-made build for this machine and there is no compiler; install one (Debian: apt-get install build-essential) or use a 64-bit Python 3.11 to 3.13.",
+    ),
+    (
+        "No matching distribution found",
+        "the package index has no build of one package for this Python and this machine.",
+    ),
 )
 
 
@@ -58,10 +91,19 @@ def right_python():
         return
     for minor in (13, 12, 11):
         other = shutil.which("python3.%d" % minor) if hasattr(shutil, "which") else None
-        works = other and subprocess.call([other, "-c", "import venv"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+        works = (
+            other
+            and subprocess.call(
+                [other, "-c", "import venv"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            == 0
+        )
         if works:
             os.execv(other, [other, *sys.argv])
-    stop("this is Python %d.%d, and the project needs 3.11, 3.12 or 3.13. Install one, or name it: make book PYTHON=python3.12" % sys.version_info[:2])
+    stop(
+        "this is Python %d.%d, and the project needs 3.11, 3.12 or 3.13. Install one, or name it: make book PYTHON=python3.12"
+        % sys.version_info[:2]
+    )
 
 
 def venv_python():
@@ -69,24 +111,44 @@ def venv_python():
 
 
 def make_venv():
-    if os.path.exists(venv_python()) and subprocess.call([venv_python(), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
-        version = subprocess.check_output([venv_python(), "-c", "import sys; print(sys.version_info[:2])"]).decode().strip()
+    if (
+        os.path.exists(venv_python())
+        and subprocess.call(
+            [venv_python(), "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        == 0
+    ):
+        version = (
+            subprocess.check_output([venv_python(), "-c", "import sys; print(sys.version_info[:2])"])
+            .decode()
+            .strip()
+        )
         if version == str(tuple(sys.version_info[:2])):
             return
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if made.returncode == 0:
         return
     text = made.stdout.decode(errors="replace")
     if "ensurepip" in text:
-        stop("this Python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python%d.%d-venv" % sys.version_info[:2])
+        stop(
+            "this Python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python%d.%d-venv"
+            % sys.version_info[:2]
+        )
     last = text.strip().splitlines()[-1] if text.strip() else "no message"
-    stop("cannot make a virtual environment in .venv (%s). Is the folder writable and the disk not full?" % last)
+    stop(
+        "cannot make a virtual environment in .venv (%s). Is the folder writable and the disk not full?"
+        % last
+    )
 
 
 def pip(*words):
     """Run pip, keep its words in the log, and turn a failure into one sentence."""
     with open(LOG, "ab") as log:
-        code = subprocess.call([venv_python(), "-m", "pip", "install", *words], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        code = subprocess.call(
+            [venv_python(), "-m", "pip", "install", *words], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        )
     if code == 0:
         return
     with open(LOG, errors="replace") as f:

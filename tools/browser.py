@@ -10,7 +10,14 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # No sandbox as root; no talk to the outside from the browser's own services.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def find() -> str | None:
@@ -32,21 +39,39 @@ def obtain() -> str:
     print("No browser on PATH: trying Playwright's download", flush=True)
     if attempt([sys.executable, "-m", "playwright", "install", "chromium"]) and (path := find()):
         return path
-    allowed = hasattr(os, "geteuid") and os.geteuid() == 0 or os.environ.get("CI") == "true"
+    allowed = (hasattr(os, "geteuid") and os.geteuid() == 0) or os.environ.get("CI") == "true"
     if allowed and shutil.which("apt-get"):
         print("Trying the system's package manager", flush=True)
         sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
         attempt([*sudo, "apt-get", "update", "-qq"])
-        attempt([*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+        attempt(
+            [
+                *sudo,
+                "apt-get",
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "chromium",
+                "fonts-dejavu-core",
+            ]
+        )
         if path := find():
             return path
-    sys.exit("The tests of the site need Chromium. Install it, for example with: sudo apt-get install chromium, or brew install --cask chromium")
+    sys.exit(
+        "The tests of the site need Chromium. Install it, for example with: sudo apt-get install chromium, or brew install --cask chromium"
+    )
 
 
 def attempt(command: list[str]) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, timeout=600).returncode == 0
+        return (
+            subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, timeout=600
+            ).returncode
+            == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
 

@@ -79,7 +79,9 @@ def execute(name: str) -> Outcome:
 
 
 def describe_failure(notebook, traceback: str) -> str:
-    failed = [i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", []))]
+    failed = [
+        i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", []))
+    ]
     where = f"cell {failed[0] + 1} of {len(notebook.cells)}" if failed else "a cell"
     return f"{where}\n{ANSI.sub('', traceback).strip()}"
 
@@ -99,7 +101,10 @@ def run(names: list[str], *, force: bool = False) -> bool:
         jobs = [pool.submit(execute, name) for name in todo]
         for done, job in enumerate(as_completed(jobs), 1):
             o = job.result()
-            print(f"  [{done}/{len(todo)}] {o.name:28s} {o.seconds:6.1f} s  {'FAILED' if o.error else 'ok'}", flush=True)
+            print(
+                f"  [{done}/{len(todo)}] {o.name:28s} {o.seconds:6.1f} s  {'FAILED' if o.error else 'ok'}",
+                flush=True,
+            )
             failures += [o] if o.error else []
     for o in failures:
         print(f"\n{o.name}.ipynb, {o.error}\n\nRun only it again:  make book ONLY={o.name}", file=sys.stderr)

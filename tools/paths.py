@@ -46,7 +46,9 @@ def files_below(*places: Path) -> list[Path]:
     for place in places:
         found += [place] if place.is_file() else place.rglob("*")
     rubbish = {"__pycache__", ".ipynb_checkpoints"}
-    return sorted(p for p in found if p.is_file() and not rubbish & set(p.parts) and ".egg-info" not in str(p))
+    return sorted(
+        p for p in found if p.is_file() and not rubbish & set(p.parts) and ".egg-info" not in str(p)
+    )
 
 
 def fingerprint(*things: Path | str) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import nbformat
 from paths import BOOK, BUILD, EXECUTED, HTML, ROOT, SOURCE, chapters, files_below, fingerprint
-
 from physgen import explorables, figures, ledger
 
 STAMP = BUILD / "site.key"
@@ -27,6 +26,7 @@ GENERATED = "<!-- generated -->"
 
 
 # ---------------------------------------------------------------- staging
+
 
 def stage() -> None:
     """Fill `_build/source`; a file that did not change keeps its date, so that Sphinx reads only what did."""
@@ -86,6 +86,7 @@ def page_notebook(notebook, name: str):
 
 # ---------------------------------------------------------------- ledger and errata
 
+
 def collect_checks(notebooks) -> dict[str, dict]:
     """For each checked claim: chapter, values, and the seconds that its cell took."""
     rows = {}
@@ -144,7 +145,9 @@ def ledger_tables(rows: dict, notebooks) -> str:
             seconds,
         )
         tds = "".join(f"<td>{c}</td>" for c in cells)
-        body.append(f'<tr id="row-{id}" data-chapter="{entry["chapter"]}" data-verdict="{entry["verdict"]}">{tds}</tr>')
+        body.append(
+            f'<tr id="row-{id}" data-chapter="{entry["chapter"]}" data-verdict="{entry["verdict"]}">{tds}</tr>'
+        )
     filters = "".join(
         f'<label>{key} <select data-filter="{key}"><option value="">all</option>'
         + "".join(f"<option>{v}</option>" for v in values)
@@ -170,10 +173,23 @@ def errata_table(rows: dict) -> str:
         if entry["verdict"] == "as-written":
             continue
         row = rows.get(id)
-        shown = f'<a href="{row["chapter"]}.html#claim-{id}">{id}</a>' if row else f'<a href="{entry["chapter"]}.html">{id}</a>'
-        cells = [shown] + [escape(entry[k], quote=False) for k in ("source", "states", "right")] + [entry["verdict"]]
+        shown = (
+            f'<a href="{row["chapter"]}.html#claim-{id}">{id}</a>'
+            if row
+            else f'<a href="{entry["chapter"]}.html">{id}</a>'
+        )
+        cells = (
+            [shown]
+            + [escape(entry[k], quote=False) for k in ("source", "states", "right")]
+            + [entry["verdict"]]
+        )
         body.append(f'<tr id="erratum-{id}">' + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
-    return table("pg-errata", ("shown in", "place", "the notes state", "what is right", "verdict"), body, "errata of the lecture notes")
+    return table(
+        "pg-errata",
+        ("shown in", "place", "the notes state", "what is right", "verdict"),
+        body,
+        "errata of the lecture notes",
+    )
 
 
 def table(name: str, heads: tuple[str, ...], body: list[str], label: str) -> str:
@@ -187,15 +203,25 @@ def table(name: str, heads: tuple[str, ...], body: list[str], label: str) -> str
 
 # ---------------------------------------------------------------- reference of the package
 
+
 def api_pages() -> dict[Path, bytes]:
     """A page for each module, with links to the chapters that import it."""
     modules = [m for m in sorted(module_names()) if public_names(m)]
     users = {m: [c for c in chapters() if m in imports_of(c)] for m in modules}
-    lines = ["# Package reference", "", "One module a chapter, and what all chapters share. Each function names its formula and its source.", ""]
+    lines = [
+        "# Package reference",
+        "",
+        "One module a chapter, and what all chapters share. Each function names its formula and its source.",
+        "",
+    ]
     pages = {}
     for m in modules:
         used = ", ".join(f"{{doc}}`/book/{c}`" for c in users[m])
-        text = f"# {m}\n\n" + (f"Used in {used}.\n\n" if used else "") + f"```{{eval-rst}}\n.. automodule:: {m}\n```\n"
+        text = (
+            f"# {m}\n\n"
+            + (f"Used in {used}.\n\n" if used else "")
+            + f"```{{eval-rst}}\n.. automodule:: {m}\n```\n"
+        )
         pages[Path(f"book/api/{m}.md")] = text.encode()
         lines.append(f"- {{doc}}`/book/api/{m}`" + (f", used in {used}" if used else ""))
     pages[Path("book/api/index.md")] = ("\n".join(lines) + "\n").encode()
@@ -204,7 +230,9 @@ def api_pages() -> dict[Path, bytes]:
 
 def module_names() -> list[str]:
     lib = ROOT / "lib"
-    parts = [p.relative_to(lib).with_suffix("").parts for p in files_below(lib / "physgen") if p.suffix == ".py"]
+    parts = [
+        p.relative_to(lib).with_suffix("").parts for p in files_below(lib / "physgen") if p.suffix == ".py"
+    ]
     return [".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts]
 
 
@@ -222,21 +250,43 @@ def imports_of(chapter: str) -> set[str]:
     found = set()
     for package, names in re.findall(r"from (physgen[\w.]*) import ([\w, ]+)", code):
         found |= {package} | {f"{package}.{n.strip()}" for n in names.split(",")}
-    return found | set(re.findall(r"import (physgen[\w.]*)", code)) | set(re.findall(r"`~?(physgen[\w.]*)\.\w+`", code))
+    return (
+        found
+        | set(re.findall(r"import (physgen[\w.]*)", code))
+        | set(re.findall(r"`~?(physgen[\w.]*)\.\w+`", code))
+    )
 
 
 # ---------------------------------------------------------------- Jupyter Book, and the finished pages
 
+
 def build() -> None:
     """Make the site again if anything it is made from changed."""
-    key = fingerprint(ROOT / "_config.yml", ROOT / "_toc.yml", BOOK, ROOT / "lib", ROOT / "tools", ROOT / "requirements.lock", EXECUTED)
+    key = fingerprint(
+        ROOT / "_config.yml",
+        ROOT / "_toc.yml",
+        BOOK,
+        ROOT / "lib",
+        ROOT / "tools",
+        ROOT / "requirements.lock",
+        EXECUTED,
+    )
     if STAMP.exists() and STAMP.read_text() == key and (HTML / "index.html").exists():
         print("Site unchanged", flush=True)
         return
     STAMP.unlink(missing_ok=True)
     stage()
     print("Building the site", flush=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(SOURCE), "--path-output", str(SPHINX), "-q", "-W", "--keep-going"]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(SOURCE),
+        "--path-output",
+        str(SPHINX),
+        "-q",
+        "-W",
+        "--keep-going",
+    ]
     version = BUILD / "site.version"
     if not version.exists() or version.read_text() != site_version():
         command.append("--all")
@@ -251,7 +301,19 @@ def build() -> None:
 def publish(raw: Path) -> None:
     """Copy what Jupyter Book made to `_build/html`, each page finished, less what no page asks for."""
     shutil.rmtree(HTML, ignore_errors=True)
-    shutil.copytree(raw, HTML, ignore=shutil.ignore_patterns("fontawesome.js*", "*.map", "thebe*", "sphinx-thebe*", "*.ttf", "webpack-macros.html", "sbt-webpack-macros.html"))
+    shutil.copytree(
+        raw,
+        HTML,
+        ignore=shutil.ignore_patterns(
+            "fontawesome.js*",
+            "*.map",
+            "thebe*",
+            "sphinx-thebe*",
+            "*.ttf",
+            "webpack-macros.html",
+            "sbt-webpack-macros.html",
+        ),
+    )
     for page in HTML.rglob("*.html"):
         page.write_text(finish(page.read_text(encoding="utf-8"), page), encoding="utf-8")
     for name in chapters():
@@ -260,19 +322,34 @@ def publish(raw: Path) -> None:
 
 def site_version() -> str:
     """Changes when every page must be written again: settings, this folder, docstrings."""
-    return fingerprint(ROOT / "_config.yml", ROOT / "_toc.yml", ROOT / "tools", ROOT / "lib", BOOK / "assets", ROOT / "requirements.lock")
+    return fingerprint(
+        ROOT / "_config.yml",
+        ROOT / "_toc.yml",
+        ROOT / "tools",
+        ROOT / "lib",
+        BOOK / "assets",
+        ROOT / "requirements.lock",
+    )
 
 
 def finish(html: str, page: Path) -> str:
     """What the theme gets wrong for an offline, accessible, light page; and the explorables' script, once."""
     # 1.5 MB of icons as a script, where the style sheet brings them as a font already; live code, which needs another host.
-    html = re.sub(r'<script[^>]*(?:fontawesome\.js|sphinx-thebe\.js)[^>]*></script>|<script>const THEBE_JS_URL.*?</script>', "", html)
-    html = re.sub(r'<link[^>]*sphinx-thebe\.css[^>]*>', "", html)
+    html = re.sub(
+        r"<script[^>]*(?:fontawesome\.js|sphinx-thebe\.js)[^>]*></script>|<script>const THEBE_JS_URL.*?</script>",
+        "",
+        html,
+    )
+    html = re.sub(r"<link[^>]*sphinx-thebe\.css[^>]*>", "", html)
     # Names and roles that screen readers miss or that are out of date.
-    html = re.sub(r"<summary>(?=\s*<span class=\"toctree-toggle)", '<summary aria-label="pages of this section">', html)
+    html = re.sub(
+        r"<summary>(?=\s*<span class=\"toctree-toggle)", '<summary aria-label="pages of this section">', html
+    )
     html = html.replace('role="doc-biblioentry"', 'role="listitem"')
     if page.parent.name == "_modules" and page.name == "index.html":
-        head, middle, tail = re.split(r"(?<=<h1>All modules for which code is available</h1>)|(?=</article>)", html)
+        head, middle, tail = re.split(
+            r"(?<=<h1>All modules for which code is available</h1>)|(?=</article>)", html
+        )
         inner = re.sub(r"</?ul>", "", middle)
         html = f"{head}<ul>{inner}</ul>{tail}"
     modules = sorted(set(re.findall(r'class="physgen-explorable" data-module="(\w+)"', html)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import re
 
+from physgen.emit import emit
+
 __all__ = ["COLORS", "INK", "MUTED", "draw", "page_html", "show", "use_style"]
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
@@ -75,7 +77,9 @@ def use_style() -> None:
 def draw(figure) -> str:
     """The figure as SVG text that is the same on every machine: fixed ids, no date, coordinates to 1/100 of a point."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
@@ -85,7 +89,11 @@ def draw(figure) -> str:
 
 def _shorter(match: re.Match) -> str:
     number = float(match.group())
-    return f"{number:.2f}".rstrip("0").rstrip(".") if abs(number) >= 1 else f"{number:.5f}".rstrip("0").rstrip(".")
+    return (
+        f"{number:.2f}".rstrip("0").rstrip(".")
+        if abs(number) >= 1
+        else f"{number:.5f}".rstrip("0").rstrip(".")
+    )
 
 
 def show(figure, *, alt: str, caption: str) -> None:
@@ -105,7 +113,6 @@ def show(figure, *, alt: str, caption: str) -> None:
         If `alt` or `caption` is empty.
     """
     import matplotlib.pyplot as plt
-    from IPython.display import display
 
     for name, text in (("alt", alt), ("caption", caption)):
         if not isinstance(text, str) or not text.strip():
@@ -113,7 +120,7 @@ def show(figure, *, alt: str, caption: str) -> None:
     svg = draw(figure)
     plt.close(figure)
     data = {"image/svg+xml": svg, "text/plain": f"[figure] {caption}"}
-    display(data, raw=True, metadata={"physgen": {"alt": alt, "caption": caption}})
+    emit(data, {"alt": alt, "caption": caption})
 
 
 def page_html(svg: str, alt: str, caption: str, prefix: str) -> str:

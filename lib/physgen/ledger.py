@@ -11,6 +11,8 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from physgen.emit import emit
+
 __all__ = ["LEDGER", "VERDICTS", "check", "claims"]
 
 LEDGER = Path(__file__).resolve().parents[2] / "book" / "ledger.yml"
@@ -33,16 +35,22 @@ def claims() -> dict[str, dict]:
     import yaml
 
     if not LEDGER.exists():
-        raise ValueError(f"no ledger at {LEDGER}; check() works in a checkout of the book, installed with pip install -e .")
+        raise ValueError(
+            f"no ledger at {LEDGER}; check() works in a checkout of the book, installed with pip install -e ."
+        )
     table = {}
     for entry in yaml.safe_load(LEDGER.read_text(encoding="utf-8")):
         missing = {"id", "chapter", "claim", "source", "verdict"} - entry.keys()
         if missing:
             raise ValueError(f"ledger entry {entry.get('id', entry)} lacks {', '.join(sorted(missing))}")
         if entry["verdict"] not in VERDICTS:
-            raise ValueError(f"ledger entry {entry['id']}: verdict {entry['verdict']!r} is none of {', '.join(VERDICTS)}")
+            raise ValueError(
+                f"ledger entry {entry['id']}: verdict {entry['verdict']!r} is none of {', '.join(VERDICTS)}"
+            )
         if entry["verdict"] != "as-written" and not {"states", "right"} <= entry.keys():
-            raise ValueError(f"ledger entry {entry['id']} {entry['verdict']} the notes, so it needs `states` and `right`")
+            raise ValueError(
+                f"ledger entry {entry['id']} {entry['verdict']} the notes, so it needs `states` and `right`"
+            )
         if entry["id"] in table:
             raise ValueError(f"ledger id {entry['id']} occurs twice")
         table[entry["id"]] = entry
@@ -77,10 +85,14 @@ def check(id: str, *, measured, expected, tol) -> None:
         raise ValueError(f"tol must be a finite number >= 0, got {tol!r}")
     measured_values, expected_values = _numbers(measured, "measured"), _numbers(expected, "expected")
     if len(measured_values) != len(expected_values):
-        raise ValueError(f"{id}: measured has {len(measured_values)} values, expected has {len(expected_values)}")
+        raise ValueError(
+            f"{id}: measured has {len(measured_values)} values, expected has {len(expected_values)}"
+        )
     for m, e in zip(measured_values, expected_values, strict=True):
         if not abs(m - e) <= tol:
-            raise AssertionError(f"{id} does not hold: measured {m!r}, expected {e!r}, tolerance {tol!r}\n{entry['claim']}")
+            raise AssertionError(
+                f"{id} does not hold: measured {m!r}, expected {e!r}, tolerance {tol!r}\n{entry['claim']}"
+            )
     _show(id, entry, measured_values, expected_values, tol)
 
 
@@ -94,15 +106,13 @@ def _numbers(value, name: str) -> list[float]:
 
 
 def _show(id: str, entry: dict, measured: list[float], expected: list[float], tol: float) -> None:
-    from IPython.display import display
-
     goal = f"expected {format_values(expected, tol)}, tolerance {tol:.2g}"
     data = {
         "text/plain": f"✓ {id}  {entry['claim']}  ({goal})",
         "text/html": f'<div class="pg-claim"><b>✓ {id}</b> {escape(entry["claim"], quote=False)} <i>({goal})</i></div>',
     }
     record = {"id": id, "measured": measured, "expected": expected, "tol": tol}
-    display(data, raw=True, metadata={"physgen": {"check": record}})
+    emit(data, {"check": record})
 
 
 def format_values(values: list[float], tol: float) -> str:

@@ -19,7 +19,11 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as p:
-        yield (running := p.chromium.launch(executable_path=os.environ.get("PHYSGEN_BROWSER") or browser.obtain(), args=browser.FLAGS))
+        yield (
+            running := p.chromium.launch(
+                executable_path=os.environ.get("PHYSGEN_BROWSER") or browser.obtain(), args=browser.FLAGS
+            )
+        )
         running.close()
 
 
@@ -32,7 +36,10 @@ class Visit:
         self.requests: list[str] = []
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.on("requestfailed", lambda r: self.trouble.append(f"request failed: {r.url}"))
-        self.page.on("console", lambda m: self.trouble.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        self.page.on(
+            "console",
+            lambda m: self.trouble.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None,
+        )
         self.page.on("pageerror", lambda e: self.trouble.append(f"page error: {e}"))
 
     def open(self, name: str):
@@ -47,8 +54,15 @@ def visit(chromium):
     contexts = []
 
     def make(theme: str = "light", width: int = 1280, height: int = 900) -> Visit:
-        context = chromium.new_context(viewport={"width": width, "height": height}, offline=True, color_scheme=theme, reduced_motion="no-preference")
-        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            offline=True,
+            color_scheme=theme,
+            reduced_motion="no-preference",
+        )
+        context.add_init_script(
+            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+        )
         contexts.append(context)
         return Visit(context)
 

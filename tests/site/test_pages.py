@@ -9,10 +9,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
-PAGES = sorted(str(p.relative_to(HTML)) for p in HTML.rglob("*.html") if "_static" not in p.parts and p != HTML / "index.html")
+PAGES = sorted(
+    str(p.relative_to(HTML))
+    for p in HTML.rglob("*.html")
+    if "_static" not in p.parts and p != HTML / "index.html"
+)
 CHAPTERS = [p for p in PAGES if re.fullmatch(r"book/\w+/\w+\.html", p) and "/api/" not in p]
 AXE = Axe().axe_script
-LEVELS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}, "preload": False}
+LEVELS = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+    "preload": False,
+}
 MEGABYTE = 1_000_000
 
 
@@ -48,7 +55,11 @@ def test_page_is_light_and_names_no_other_host(name):
     assert not [u for u in loaded if u.startswith(("http:", "https:", "//"))]
     files = {((HTML / name).parent / u.split("?")[0]).resolve() for u in loaded}
     weight = len(re.sub(r'<script type="(?:module|application/json)">.*?</script>', "", html, flags=re.S))
-    weight += sum(f.stat().st_size for f in files if f.suffix in (".js", ".css", ".svg", ".png") and f.name != "tex-svg.js" and f.exists())
+    weight += sum(
+        f.stat().st_size
+        for f in files
+        if f.suffix in (".js", ".css", ".svg", ".png") and f.name != "tex-svg.js" and f.exists()
+    )
     fonts = (HTML / "_static/vendor/fontawesome/webfonts/fa-solid-900.woff2").stat().st_size
     assert weight + fonts <= 1.5 * MEGABYTE, f"{weight + fonts} bytes"
 

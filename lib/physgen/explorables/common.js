@@ -26,14 +26,14 @@ const CSS = `
 .pgx :focus-visible { outline: 3px solid var(--x-2); outline-offset: 2px; }
 .pgx fieldset { border: 0; margin: 0; padding: 0; display: flex; gap: 0.8rem; align-items: center; }
 .pgx legend { float: left; padding: 0 0.6rem 0 0; font: inherit; width: auto; margin: 0; }
-.pgx-chart { display: block; width: 100%; overflow: visible; font: 12.5px system-ui, sans-serif; }
+.pgx-chart { display: block; position: relative; width: 100%; overflow: visible; font: 12.5px system-ui, sans-serif; }
 .pgx-chart text { fill: var(--x-ink); }
 .pgx-chart .pgx-tick { fill: var(--x-muted); }
 .pgx-legend { display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; list-style: none; margin: 0.2rem 0; padding: 0; font-size: 14px; }
 .pgx-legend li { display: flex; align-items: center; gap: 0.35rem; margin: 0; }
 .pgx-legend svg { width: 30px; height: 14px; flex: none; }
 .pgx-status { min-height: 1.5em; }
-.pgx-track { position: relative; flex: 1; height: 14px; min-width: 4rem; background: linear-gradient(var(--x-muted), var(--x-muted)) 50% / 1px 100% no-repeat, var(--x-grid); border-radius: 2px; }
+.pgx-track { position: relative; flex: 1; height: 14px; min-width: 4rem; background: var(--x-grid); border-radius: 2px; }
 .pgx-track > i { position: absolute; top: 0; bottom: 0; border-radius: 2px; background: var(--x-1); }
 .pgx-number { font-variant-numeric: tabular-nums; min-width: 3.4em; text-align: right; }
 .pgx-muted { color: var(--x-muted); }
@@ -98,7 +98,7 @@ const SYMBOLS = {
   Sigma: "Σ", Phi: "Φ", Psi: "Ψ", Omega: "Ω", ell: "ℓ", partial: "∂", infty: "∞", langle: "⟨", rangle: "⟩", cdot: "·", times: "×", pm: "±", approx: "≈",
   le: "≤", leq: "≤", ge: "≥", geq: "≥", ne: "≠", neq: "≠", to: "→", sim: "∼", sqrt: "√", sum: "Σ", int: "∫", prime: "′", star: "*", quad: " ", ",": " ", ";": " ", "!": "", " ": " ", "|": "‖",
 };
-const TEX = /\\(?:mathrm|text|rm|operatorname)\s*\{([^}]*)\}|\\([a-zA-Z]+|[^a-zA-Z])|([_^])(\{(?:[^{}]|\{[^}]*\})*\}|\\[a-zA-Z]+|.)|(.)/gs;
+const TEX = /\\(?:mathrm|text|rm|operatorname)\s*\{([^}]*)\}|\\([a-zA-Z]+|[^a-zA-Z])|([_^])(\{(?:[^{}]|\{[^}]*\})*\}|\\[a-zA-Z]+(?:\{[^}]*\})?|.)|(.)/gs;
 
 /** "the load $\alpha_c$" as runs of text, each upright or italic, on the line, below (−1) or above it (+1). */
 function texRuns(source) {
@@ -110,7 +110,8 @@ function mathRuns(math, shift) {
   for (const [, upright, command, script, argument, plain] of math.matchAll(TEX)) {
     if (upright !== undefined) runs.push({ text: upright, shift });
     else if (command !== undefined) {
-      const symbol = SYMBOLS[command] ?? command;
+      // What is no symbol is the name of a function: \tanh x.
+      const symbol = SYMBOLS[command] ?? `${command}\u2009`;
       runs.push({ text: symbol, italic: /^[α-ωℓ]$/.test(symbol), shift });
     } else if (script) runs.push(...mathRuns(argument.replace(/^\{(.*)\}$/s, "$1"), script === "_" ? -1 : 1));
     else if (!"{} \n".includes(plain)) runs.push({ text: plain === "-" ? "−" : "=<>+−≤≥≈".includes(plain) ? ` ${plain} ` : plain, italic: /[a-zA-Z]/.test(plain), shift });
@@ -158,7 +159,7 @@ function chart(host, { alt, role = "img" }) {
   const svg = h("svg", { class: "pgx-chart", role, "aria-label": alt }, axes, marks, top);
   host.append(svg);
   const self = { svg, marks, top, box: null, X: null, Y: null };
-  self.layout = ({ x, y, height = 260 }) => {
+  self.layout = ({ x, y, height = 260, grid = true }) => {
     const width = Math.max(host.clientWidth, 200);
     const xTicks = ticks(x.range, width / 80);
     const yTicks = ticks(y.range, height / 45);
@@ -170,7 +171,7 @@ function chart(host, { alt, role = "img" }) {
     for (const [name, value] of [["x", view[0]], ["y", view[1]], ["width", view[2]], ["height", view[3]], ["viewBox", view.join(" ")]]) marks.setAttribute(name, value);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
-    axes.replaceChildren(...axisParts(self, x, y, xTicks, yTicks));
+    axes.replaceChildren(...axisParts(self, x, y, xTicks, yTicks).slice(grid ? 0 : 1));
   };
   return self;
 }
@@ -353,12 +354,13 @@ class Network {
     for (let mu = 0; mu < this.M.length; mu++) this.M[mu] += 2 * this.s[i] * this.patterns[mu][i];
   }
 
-  /** One update at temperature T: P(s_i = +1) = 1/(1 + exp(−2φ_i/T)). */
+  /** One update at temperature T: P(s_i = +1) = g = 1/(1 + exp(−2φ_i/T)), certain where g > 1 − 2⁻³³. */
   step(T) {
     const [place, decision] = philox(...words(this.t++), 0, 0, this.key);
     const i = Math.floor((place * this.N) / WORD);
     const field = this.field(i);
-    const up = T > 0 ? decision < Math.floor(WORD / (1 + Math.exp((-2 * field) / this.N / T))) : field === 0 ? this.s[i] > 0 : field > 0;
+    const g = 1 / (1 + Math.exp((-2 * field) / this.N / T));
+    const up = T > 0 ? g > 1 - 2 ** -33 || decision < Math.floor(WORD * g) : field === 0 ? this.s[i] > 0 : field > 0;
     if (up !== this.s[i] > 0) this.flip(i);
   }
 
@@ -386,8 +388,10 @@ function hydrate(modules) {
     for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); start(entry.target); }
   }, { rootMargin: "400px 0px" });
   for (const figure of document.querySelectorAll("figure.physgen-explorable[data-module]")) {
-    const { top, bottom } = figure.getBoundingClientRect();
     if (!(figure.dataset.module in modules) || !figure.querySelector(".physgen-stage")) continue;
+    const caption = figure.querySelector("figcaption");
+    if (caption?.textContent.includes("$")) caption.replaceChildren(...texHtml(caption.textContent));
+    const { top, bottom } = figure.getBoundingClientRect();
     if (top < innerHeight && bottom > 0) start(figure);
     else near.observe(figure);
   }

@@ -193,7 +193,7 @@ function drawLines({ marks, X, Y, box }, regions, lines) {
   const path = ({ alpha, temperature }) => pathThrough(alpha.map(X), temperature.map(Y));
   const area = lines.spinodal && h("path", { d: `${path(lines.spinodal)}V${box.top + box.height}H${box.left}z`, fill: color(1), "fill-opacity": 0.1 });
   marks.replaceChildren(...(area ? [area] : []), ...Object.keys(lines).map((name) => h("path", { d: path(lines[name]), ...lineStyle(name) })));
-  const names = [["paramagnet", 0.42, 0.92], ["spin glass", 0.66, 0.55], ["retrieval", 0.13, 0.13]];
+  const names = [["paramagnet", 0.42, 0.92], ["spin glass", 0.66, 0.55], ["retrieval", 0.23, 0.1], ["metastable", 0.55, 0.1]];
   regions.replaceChildren(...names.map(([text, x, y]) => h("text", { x: box.left + x * box.width, y: box.top + (1 - y) * box.height, "text-anchor": "middle" }, text)));
 }
 
@@ -215,9 +215,9 @@ function traceView(host, sweeps) {
 }
 
 function measure(label, name) {
-  const bar = h("i", { style: `background: var(--x-${name})` });
+  const bar = h("i", { style: `left: 0; background: ${color(name)}` });
   const number = h("span", { class: "pgx-number" });
-  const set = (value) => { bar.style.left = `${50 + 50 * Math.min(value, 0)}%`; bar.style.width = `${50 * Math.abs(value)}%`; number.textContent = fixed(value, 3); };
+  const set = (value) => { bar.style.width = `${100 * Math.max(value, 0)}%`; number.textContent = fixed(value, 3); };
   return { parts: [h("span", {}, ...texHtml(label)), h("span", { class: "pgx-track", "aria-hidden": "true" }, bar), number], set };
 }
 

@@ -111,9 +111,9 @@ function render({ model, el }) {
   function draw() {
     const now = frame();
     const style = looks(params.marks);
-    picture.layout({ x: params.x, y: params.y, height: Math.min(Math.max(host.clientWidth * 0.52, 250), 380) });
-    picture.marks.replaceChildren(...params.marks.flatMap((mark, i) => DRAW[mark.kind](picture, dataOf(mark, now), style[i])));
     const heat = params.marks.find((mark) => mark.kind === "heat");
+    picture.layout({ x: params.x, y: params.y, height: Math.min(Math.max(host.clientWidth * 0.52, 250), 380), grid: !heat });
+    picture.marks.replaceChildren(...params.marks.flatMap((mark, i) => DRAW[mark.kind](picture, dataOf(mark, now), style[i])));
     canvas.hidden = !heat;
     if (heat) paintHeat(canvas, picture, dataOf(heat, now), heat.range);
     const entries = params.marks.map((mark, i) => ({ label: at(mark.label, now), mark: KEYS[mark.kind]?.(style[i]) }));

@@ -10,10 +10,12 @@ const RECALL_CSS = `
 .pgx-cell[aria-selected=true] { background: var(--x-ink); }
 .pgx-cell.pgx-wrong::after { content: ""; position: absolute; inset: 32%; border-radius: 50%; background: var(--x-2); }
 .pgx .pgx-cell:focus-visible { outline-offset: -2px; z-index: 1; }
-.pgx-memories { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 0.3rem 1rem; list-style: none; padding: 0; margin: 0.3rem 0; }
+.pgx-row > .pgx-left { flex: 0 1 19rem; min-width: 0; }
+.pgx-memories { display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: 0.3rem 1rem; list-style: none; padding: 0; margin: 0.3rem 0; }
 .pgx-memories li { display: flex; align-items: center; gap: 0.5rem; margin: 0; }
 .pgx .pgx-memories button { display: flex; align-items: center; gap: 0.4rem; min-width: 4.4rem; padding: 2px 6px; }
 .pgx .pgx-memories button[aria-pressed=true] { border-color: var(--x-1); box-shadow: inset 0 0 0 1px var(--x-1); }
+.pgx-memories .pgx-track { background: linear-gradient(var(--x-muted), var(--x-muted)) 50% / 1px 100% no-repeat, var(--x-grid); }
 .pgx-memories svg { width: 26px; height: 26px; flex: none; }
 `;
 
@@ -56,6 +58,8 @@ function wire(state, spins = state.network.s, t = state.network.t) {
   state.dependent = !state.network.dual;
   if (state.dependent) { state.couplings = "hebb"; state.network = build(); }
   state.network.t = t;
+  state.network.load(state.patterns[state.target]);
+  state.goal = state.network.energyPerSpin();
   state.network.load(spins);
   state.trace = { stride: Math.max(1, Math.round(state.N / 50)), t: [t], energy: [state.network.energyPerSpin()] };
 }
@@ -171,17 +175,19 @@ function memoriesView(pick) {
 
 function energyView(host) {
   const picture = chart(host, { alt: "energy per spin against the number of updates" });
-  return ({ network, trace, N }) => {
+  return ({ network, trace, N, goal, names, target }) => {
     const t = [...trace.t, network.t], energy = [...trace.energy, network.energyPerSpin()];
-    const low = Math.min(-0.5, ...energy), high = Math.max(...energy, low + 0.3);
+    const low = Math.min(goal, ...energy), high = Math.max(goal + 0.3, ...energy);
     const first = trace.t[0];
     picture.layout({
       x: { range: [first, Math.max(first + 2 * N, network.t)], label: "updates $t$" },
-      y: { range: [low - 0.05 * (high - low), high + 0.05 * (high - low)], label: "energy $H/N$" },
-      height: 230,
+      y: { range: [low - 0.08 * (high - low), high + 0.05 * (high - low)], label: "energy $H/N$" },
+      height: 220,
     });
     picture.marks.replaceChildren(
       h("path", { d: pathThrough(t.map(picture.X), energy.map(picture.Y)), ...stroke(1) }),
+      h("path", { d: `M${picture.box.left} ${picture.Y(goal)}h${picture.box.width}`, ...stroke("muted", "5 4", 1.5) }),
+      h("text", { x: picture.box.left + picture.box.width - 4, y: picture.Y(goal) - 5, "text-anchor": "end" }, `energy of ${names[target]}`),
       h("circle", { cx: picture.X(network.t), cy: picture.Y(energy.at(-1)), r: 4.5, fill: color(1) }),
     );
   };
@@ -195,7 +201,8 @@ function render({ model, el }) {
   const paint = (i, value) => { if (state.network.s[i] !== value) { state.network.flip(i); record(state); later(); } };
   const grid = gridView(params.side, paint);
   const memories = memoriesView((mu) => { state.target = mu; restart(state); later(); });
-  const energyHost = h("div", { class: "pgx-panel" });
+  const energyHost = h("div");
+  const hint = h("p", { class: "pgx-muted" });
   const status = h("p", { class: "pgx-status", role: "status" });
   const drawEnergy = energyView(energyHost);
 
@@ -203,6 +210,7 @@ function render({ model, el }) {
     const { network } = state;
     grid.update(network.s, state.patterns[state.target]);
     memories.update(state);
+    hint.textContent = `Click or drag to draw. Dots: cells that differ from ${state.names[state.target]}.`;
     drawEnergy(state);
     Object.assign(root.dataset, {
       step: network.t,
@@ -241,8 +249,8 @@ function render({ model, el }) {
   ];
   root.append(
     h("style", {}, RECALL_CSS),
-    h("div", { class: "pgx-row" }, h("div", { class: "pgx-panel" }, grid.el), energyHost),
-    h("div", { class: "pgx-bar" }, ...buttons), status, h("div", { class: "pgx-bar" }, ...controls.els), memories.el,
+    h("div", { class: "pgx-row" }, h("div", { class: "pgx-left" }, grid.el, hint), h("div", { class: "pgx-panel" }, energyHost, memories.el)),
+    status, h("div", { class: "pgx-bar" }, ...buttons), h("div", { class: "pgx-bar" }, ...controls.els),
   );
   memories.rebuild(state);
   draw();

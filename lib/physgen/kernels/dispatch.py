@@ -15,6 +15,7 @@ import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import torch
 
@@ -93,12 +94,14 @@ class Kernel:
         if backend == "auto":
             backend = os.environ.get("PHYSGEN_BACKEND") or "auto"
         if backend == "auto":
-            backend = "triton" if _device(arguments) == "cuda" else "numba"
+            backend = "triton" if _device(arguments).type == "cuda" else "numba"
             if backend not in self._fast or self._refusal(backend, arguments):
                 backend = "torch"
         elif reason := self._refusal(backend, arguments):
             raise ValueError(f"{self.__name__}: backend={backend!r} cannot run this call: {reason}")
-        return (self.definition if backend == "torch" else self._fast[backend][0])(**arguments)
+        function = self.definition if backend == "torch" else self._fast[backend][0]
+        with torch.cuda.device(device) if (device := _device(arguments)).type == "cuda" else nullcontext():
+            return function(**arguments)
 
     def _refusal(self, name: str, arguments: dict) -> str | None:
         """Why the backend cannot run this call; None if it can."""
@@ -108,7 +111,7 @@ class Kernel:
             return f"it has no such version; expected one of {['auto', 'torch', *self._fast]}"
         if reason := self._missing(name):
             return reason
-        device, wanted = _device(arguments), "cuda" if name == "triton" and not _interpreted() else "cpu"
+        device, wanted = _device(arguments).type, "cuda" if name == "triton" and not _interpreted() else "cpu"
         if device != wanted:
             return f"the tensors are on {device!r}, and here it runs on {wanted!r}"
         answer = self._fast[name][2](**arguments)
@@ -124,8 +127,9 @@ class Kernel:
         return None
 
 
-def _device(arguments: dict) -> str:
-    return next((value.device.type for value in arguments.values() if isinstance(value, torch.Tensor)), "cpu")
+def _device(arguments: dict) -> torch.device:
+    tensors = (value for value in arguments.values() if isinstance(value, torch.Tensor))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _interpreted() -> bool:

@@ -18,14 +18,18 @@ from __future__ import annotations
 import math
 from functools import partial
 from operator import index
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy import int32, int64, uint32, uint64
 
-from .dispatch import kernel, numba_function, over_rows
+from .dispatch import kernel, numba_function, over_rows, triton_function
 from .philox import LOW, checked_seed, philox, rounds
+
+if TYPE_CHECKING:
+    import triton.language as tl
 
 __all__ = ["parallel", "parallel_patterns", "sequential", "sequential_patterns", "thresholds"]
 
@@ -363,7 +367,7 @@ def _signs(name: str, value: torch.Tensor, shape: str) -> torch.Tensor:
         raise ValueError(f"{name}: got {_kind(value)}; expected {shape} torch.int8 of +-1")
     if value.ndim != 2 or value.shape[1] == 0:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; expected {shape} with N >= 1")
-    if not bool((value.abs() == 1).all()):
+    if value.numel() and not (-1 <= int(value.min()) and int(value.max()) <= 1 and bool(value.all())):
         raise ValueError(f"{name}: got values other than +-1; expected +-1")
     return value.contiguous()
 
@@ -435,75 +439,84 @@ parallel_patterns.inputs(_pattern_inputs)
 
 # -------------------------------------------------------------------------------------------------------------- CPU, numba
 
-TILE = 256  # updates whose words are drawn in one vectorised loop
+TILE = 256  # updates whose words are drawn in one loop, which vectorises
 
 
-@numba_function(inline="always")
-def _threshold(h, table, half, temperature, scale):
-    """θ of one field; a float field on a tie comes in as 0."""
-    if len(table) > 0:
+@numba_function
+def _threshold(h, i, floats, table, half, temperature, scale, tie):
+    """θ of the field h at site i. Integers come with floats=None, a type, so that their loops compile without the formula."""
+    if floats is None:
         return table[min(max(int64(h), -half), half) + half]
+    phi = h / scale if abs(h) > tie[i] else 0.0
     if temperature == 0.0:
-        return int64(ONE) if h > 0 else (int64(0) if h < 0 else int64(KEEP))
-    g = 1.0 / (1.0 + math.exp(-2.0 * (h / scale) / temperature))
+        return int64(ONE) if phi > 0.0 else (int64(0) if phi < 0.0 else int64(KEEP))
+    g = 1.0 / (1.0 + math.exp(-2.0 * phi / temperature))
     return int64(ONE) if g > 1.0 - 2.0**-33 else int64(math.floor(ONE * g))
 
 
 @numba_function
-def _draws(k0, k1, step, replica, n, sites, words):
+def _draws(key, step, replica, n, sites, words):
     """Sites and deciding words of the steps from `step` on."""
-    for j in range(len(sites)):
-        t = uint64(step + j)
-        w = rounds(uint32(k0), uint32(k1), uint32(t), uint32(t >> uint64(32)), uint32(replica), uint32(0))
-        sites[j] = (uint64(w[0]) * uint64(n)) >> uint64(32)
-        words[j] = w[1]
+    k0, k1 = uint32(key[0]), uint32(key[1])
+    for u in range(len(sites)):
+        t = uint64(step + u)
+        w = rounds(k0, k1, uint32(t), uint32(t >> uint64(32)), uint32(replica), uint32(0))
+        sites[u] = (uint64(w[0]) * uint64(n)) >> uint64(32)
+        words[u] = w[1]
 
 
-@numba_function
+@numba_function(fastmath={"reassoc"})
 def _row_sum(row, s, start):
-    total = start
+    kind = row.dtype.type
     for j in range(len(s)):
-        total += row[j] * s[j]
-    return total
+        start = kind(start + kind(row[j] * kind(s[j])))
+    return start
 
 
 @numba_function
-def _run_rows(spins, couplings, field, tie, law, key, step, updates, start, stop):
-    """Few updates: the field of a site is summed when it is met."""
-    table, half, temperature, scale = law
+def _settled(f, i, row, s, start, floats, tie):
+    """The field kept for site i; a float that has drifted, an ε per flip, close to a tie is summed anew."""
+    if floats is None:
+        return f[i]
+    if abs(f[i]) <= tie[i] * (2.0**22 / len(s)):
+        f[i] = _row_sum(row, s, start)
+    return f[i]
+
+
+@numba_function
+def _run_rows(spins, couplings, field, law, key, step, updates, start, stop):
+    """Few updates: the field of a site is summed when the site is met."""
+    floats, table, half, temperature, scale, tie = law
     n = spins.shape[1]
     sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s = spins[r]
         for done in range(0, updates, TILE):
             m = min(TILE, updates - done)
-            _draws(key[0], key[1], step + done, r, n, sites[:m], words[:m])
+            _draws(key, step + done, r, n, sites[:m], words[:m])
             for u in range(m):
                 i = sites[u]
                 h = _row_sum(couplings[i], s, field[i])
-                theta = _threshold(h if abs(h) > tie[i] else h * 0, table, half, temperature, scale)
+                theta = _threshold(h, i, floats, table, half, temperature, scale, tie)
                 if theta >= 0:
                     s[i] = 1 if words[u] < theta else -1
 
 
 @numba_function
-def _run_fields(spins, fields, couplings, columns, field, tie, law, key, step, updates, start, stop):
+def _run_fields(spins, fields, couplings, columns, field, law, key, step, updates, start, stop):
     """Many updates: all fields are kept, and follow each flip by adding a column of the couplings."""
-    table, half, temperature, scale = law
+    floats, table, half, temperature, scale, tie = law
     n = spins.shape[1]
     sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s, f = spins[r], fields[r]
         for done in range(0, updates, TILE):
             m = min(TILE, updates - done)
-            _draws(key[0], key[1], step + done, r, n, sites[:m], words[:m])
+            _draws(key, step + done, r, n, sites[:m], words[:m])
             for u in range(m):
                 i = sites[u]
-                # Float fields drift by an ε per flip: near a tie the sum is taken anew.
-                if tie[i] > 0 and abs(f[i]) <= tie[i] * (2.0**22 / n):
-                    f[i] = _row_sum(couplings[i], s, field[i])
-                h = f[i] if abs(f[i]) > tie[i] else f[i] * 0
-                theta = _threshold(h, table, half, temperature, scale)
+                h = _settled(f, i, couplings[i], s, field[i], floats, tie)
+                theta = _threshold(h, i, floats, table, half, temperature, scale, tie)
                 new = s[i] if theta < 0 else (1 if words[u] < theta else -1)
                 if new != s[i]:
                     column, change = columns[i], columns.dtype.type(new - s[i])
@@ -514,21 +527,24 @@ def _run_fields(spins, fields, couplings, columns, field, tie, law, key, step, u
 
 @numba_function
 def _run_overlaps(spins, overlaps, xi, field, removed, law, key, step, updates, start, stop):
-    """Hebb couplings: the K overlaps are kept, and follow each flip by adding a row of xi (N, K)."""
-    table, half, temperature, scale = law
-    (n, k), whole = xi.shape, overlaps.dtype.type
+    """Hebb couplings: the overlaps are kept, and follow each flip by adding a row of xi (N, K)."""
+    floats, table, half, temperature, scale, tie = law
+    n, k = xi.shape
+    whole = overlaps.dtype.type
     sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s, overlap = spins[r], overlaps[r]
         for done in range(0, updates, TILE):
             m = min(TILE, updates - done)
-            _draws(key[0], key[1], step + done, r, n, sites[:m], words[:m])
+            _draws(key, step + done, r, n, sites[:m], words[:m])
             for u in range(m):
                 i = sites[u]
-                row, h = xi[i], whole(0)
+                row, h = xi[i], int32(0)
                 for mu in range(k):
-                    h = whole(h + whole(row[mu]) * overlap[mu])
-                theta = _threshold(int64(h) - removed * s[i] + field[i], table, half, temperature, scale)
+                    # int16 times int16 added to int32 is one vector instruction; int32(…) stops numba's widening.
+                    h = int32(h + int32(row[mu]) * int32(overlap[mu]))
+                x = int64(h) - removed * s[i] + field[i]
+                theta = _threshold(x, i, floats, table, half, temperature, scale, tie)
                 new = s[i] if theta < 0 else (1 if words[u] < theta else -1)
                 if new != s[i]:
                     change = whole(new - s[i])
@@ -538,30 +554,45 @@ def _run_overlaps(spins, overlaps, xi, field, removed, law, key, step, updates, 
 
 
 @numba_function
-def _decide_all(spins, products, field, tie, removed, law, key, step, start, stop):
-    """One parallel step in place, from the products Σ_j J_ij s_j (exact where they stand for integers)."""
-    table, half, temperature, scale = law
-    n = spins.shape[1]
+def _count_overlaps(spins, patterns, n, overlaps, start, stop):
+    """Σ_i ξ_i s_i = N − 2 · (number of unequal bits), 64 sites a word."""
+    for r in range(start, stop):
+        for mu in range(len(patterns)):
+            unequal = uint64(0)
+            for j in range(spins.shape[1]):
+                # The compiler knows these lines as one instruction, the population count.
+                x = spins[r, j] ^ patterns[mu, j]
+                x = x - ((x >> uint64(1)) & uint64(0x5555555555555555))
+                x = (x & uint64(0x3333333333333333)) + ((x >> uint64(2)) & uint64(0x3333333333333333))
+                x = (x + (x >> uint64(4))) & uint64(0x0F0F0F0F0F0F0F0F)
+                unequal += (x * uint64(0x0101010101010101)) >> uint64(56)
+            overlaps[r, mu] = n - 2 * int64(unequal)
+
+
+@numba_function
+def _decide_all(spins, products, field, removed, law, key, step, start, stop):
+    """One parallel step in place, from the sums Σ_j J_ij s_j (floats, exact where they stand for integers)."""
+    floats, table, half, temperature, scale, tie = law
+    n, t, k0, k1 = spins.shape[1], uint64(step), uint32(key[0]), uint32(key[1])
     for r in range(start, stop):
         s, h = spins[r], products[r]
         for quad in range((n + 3) // 4):
-            t = uint64(step)
-            w = rounds(
-                uint32(key[0]), uint32(key[1]), uint32(t), uint32(t >> uint64(32)), uint32(r), uint32(1 + quad)
-            )
+            w = rounds(k0, k1, uint32(t), uint32(t >> uint64(32)), uint32(r), uint32(1 + quad))
             for lane in range(min(4, n - 4 * quad)):
                 i = 4 * quad + lane
-                x = h[i] + (field[i] - removed * s[i])
-                theta = _threshold(x if abs(x) > tie[i] else x * 0, table, half, temperature, scale)
+                x = field.dtype.type(h[i]) - removed * s[i] + field[i]
+                theta = _threshold(x, i, floats, table, half, temperature, scale, tie)
                 if theta >= 0:
                     s[i] = 1 if int64(w[lane]) < theta else -1
 
 
-def _for_numba(law: Law, n: int, seed: int) -> tuple:
-    """What the loops need of the law and the seed: the tie widths, the law as a tuple, the two words of the key."""
-    tie = np.zeros(n) if law.tie is None else law.tie.numpy()
-    table = np.empty(0, np.int64) if law.table is None else law.table.numpy()
-    return tie, (table, law.half, law.temperature, law.scale), (seed & LOW, seed >> 32)
+def _for_numba(law: Law, seed: int) -> tuple[tuple, tuple]:
+    """The law as the loops take it, and the two words of the key."""
+    if law.table is not None:
+        flat = None, law.table.numpy(), law.half, law.temperature, law.scale, np.empty(0)
+    else:
+        flat = 1, np.empty(0, np.int64), 0, law.temperature, law.scale, law.tie.numpy()
+    return flat, (seed & LOW, seed >> 32)
 
 
 def _exact(reach: float) -> torch.dtype:
@@ -569,46 +600,64 @@ def _exact(reach: float) -> torch.dtype:
     return torch.float32 if reach < 2**24 else torch.float64
 
 
+def _bits(signs: torch.Tensor) -> np.ndarray:
+    """(…, ⌈N/64⌉) uint64: the signs as bits."""
+    packed = np.packbits(signs.numpy() > 0, axis=1, bitorder="little")
+    return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+
+
+def _overlaps(spins: torch.Tensor, bits: np.ndarray) -> torch.Tensor:
+    """(R, K) int32: the overlaps Σ_i ξ_i^μ s_i with the patterns whose bits are given."""
+    overlaps = np.empty((len(spins), len(bits)), np.int32)
+    run = partial(_count_overlaps, _bits(spins), bits, spins.shape[1], overlaps)
+    over_rows(run, len(spins), overlaps.size * bits.shape[1] / 4)
+    return torch.from_numpy(overlaps)
+
+
 @sequential.backend("numba", needs=("numba",))
 def _sequential_numba(spins, couplings, field, temperature, updates, seed, scale, first_step):
-    (replicas, n), out = spins.shape, spins.clone()
-    law, whole = _dense_law(couplings, field, temperature, scale), couplings.dtype == torch.int64
-    tie, law, key = _for_numba(law, n, seed)
-    reach = float(couplings.abs().sum(1).max() + field.abs().max())
+    (replicas, n), out, whole = spins.shape, spins.clone(), couplings.dtype == torch.int64
+    law, key = _for_numba(_dense_law(couplings, field, temperature, scale), seed)
+    reach = float((couplings.abs().sum(1) + field.abs()).max())
     if whole and reach < 2**31:  # half the memory to walk through
         couplings, field = couplings.int(), field.int()
-    args = field.numpy(), tie, law, key, first_step, updates
     if updates < n:
-        over_rows(partial(_run_rows, out.numpy(), couplings.numpy(), *args), replicas, replicas * updates * n / 4)
+        run = partial(_run_rows, out.numpy(), couplings.numpy(), field.numpy(), law, key, first_step, updates)
+        over_rows(run, replicas, replicas * updates * n / 4)
     else:
         kind = _exact(reach) if whole else torch.float64
         fields = (spins.to(kind) @ couplings.to(kind).T).to(couplings.dtype) + field
-        matrices = fields.numpy(), couplings.numpy(), couplings.T.contiguous().numpy()
-        over_rows(partial(_run_fields, out.numpy(), *matrices, *args), replicas, replicas * updates * 10)
+        matrices = [m.numpy() for m in (fields, couplings, couplings.T.contiguous(), field)]
+        run = partial(_run_fields, out.numpy(), *matrices, law, key, first_step, updates)
+        over_rows(run, replicas, replicas * updates * 10)
     return out
 
 
-@sequential_patterns.backend("numba", needs=("numba",))
+@sequential_patterns.backend("numba", needs=("numba",), when=lambda patterns, **_: _fits_int32(patterns))
 def _sequential_patterns_numba(spins, patterns, temperature, updates, seed, field, diagonal, first_step):
     (replicas, n), k, out = spins.shape, len(patterns), spins.clone()
-    _, law, key = _for_numba(_pattern_law(patterns, field, temperature), n, seed)
-    kind = _exact(n)
-    overlaps = (spins.to(kind) @ patterns.to(kind).T).to(torch.int32 if k * n < 2**31 else torch.int64)
-    args = overlaps.numpy(), patterns.T.contiguous().numpy(), field.numpy(), 0 if diagonal else k
+    law, key = _for_numba(_pattern_law(patterns, field, temperature), seed)
+    kind = torch.int16 if n < 2**15 else torch.int32
+    # Patterns of zeros fill the last vector: the loop then has no scalar rest.
+    filled = [F.pad(m, (0, -k % 64)).to(kind).numpy() for m in (_overlaps(spins, _bits(patterns)), patterns.T)]
+    args = *filled, field.numpy(), 0 if diagonal else k
     run = partial(_run_overlaps, out.numpy(), *args, law, key, first_step, updates)
     over_rows(run, replicas, replicas * updates * (10 + k / 8))
     return out
 
 
+def _fits_int32(patterns: torch.Tensor) -> bool | str:
+    return patterns.numel() < 2**31 or f"K * N = {patterns.numel()} is not below 2**31"
+
+
 @parallel.backend("numba", needs=("numba",))
 def _parallel_numba(spins, couplings, field, temperature, steps, seed, scale, first_step):
-    (replicas, n), out = spins.shape, spins.clone()
-    law, whole = _dense_law(couplings, field, temperature, scale), couplings.dtype == torch.int64
-    tie, law, key = _for_numba(law, n, seed)
+    (replicas, n), out, whole = spins.shape, spins.clone(), couplings.dtype == torch.int64
+    law, key = _for_numba(_dense_law(couplings, field, temperature, scale), seed)
     kind = _exact(float(couplings.abs().sum(1).max())) if whole else torch.float64
     transposed = couplings.to(kind).T
     for step in range(first_step, first_step + steps):
-        args = (out.to(kind) @ transposed).numpy(), field.numpy(), tie, 0, law, key, step
+        args = (out.to(kind) @ transposed).numpy(), field.numpy(), 0, law, key, step
         over_rows(partial(_decide_all, out.numpy(), *args), replicas, replicas * n * 4)
     return out
 
@@ -616,11 +665,219 @@ def _parallel_numba(spins, couplings, field, temperature, steps, seed, scale, fi
 @parallel_patterns.backend("numba", needs=("numba",))
 def _parallel_patterns_numba(spins, patterns, temperature, steps, seed, field, diagonal, first_step):
     (replicas, n), k, out = spins.shape, len(patterns), spins.clone()
-    tie, law, key = _for_numba(_pattern_law(patterns, field, temperature), n, seed)
-    xi = patterns.to(_exact(n))
+    law, key = _for_numba(_pattern_law(patterns, field, temperature), seed)
+    bits, xi = _bits(patterns), patterns.float()
     for step in range(first_step, first_step + steps):
-        overlaps = out.to(xi.dtype) @ xi.T
-        kind = _exact(float(overlaps.abs().sum(1).max()))
-        args = (overlaps.to(kind) @ xi.to(kind)).numpy(), field.numpy(), tie, 0 if diagonal else k, law, key, step
+        overlaps = _overlaps(out, bits)
+        kind = _exact(int(overlaps.abs().sum(1).max()))
+        args = (overlaps.to(kind) @ xi.to(kind)).numpy(), field.numpy(), 0 if diagonal else k, law, key, step
         over_rows(partial(_decide_all, out.numpy(), *args), replicas, replicas * n * 4)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------------------ GPU, Triton
+
+LARGEST_ROW = 2**14  # spins that one program keeps in its registers
+
+
+@triton_function
+def triton_theta(h, table, half, floats, tie, EXACT: tl.constexpr):
+    """θ of the fields h: from the table, or (float64) from the formula; floats = (temperature, scale)."""
+    if EXACT:
+        return tl.load(table + tl.minimum(tl.maximum(h.to(tl.int64), -half), half) + half)
+    else:
+        temperature, scale = tl.load(floats), tl.load(floats + 1)
+        phi = tl.where(tl.abs(h) > tie, h / scale, 0.0)
+        g = 1.0 / (1.0 + tl.exp(-2.0 * phi / tl.where(temperature == 0.0, 1.0, temperature)))
+        warm = tl.where(g > 1.0 - 1.0 / 8589934592, 4294967296, tl.floor(4294967296.0 * g).to(tl.int64))
+        cold = tl.where(phi > 0.0, 4294967296, tl.where(phi < 0.0, 0, -1).to(tl.int64))
+        return tl.where(temperature == 0.0, cold, warm)
+
+
+@triton_function
+def triton_site(seed, step, replica, n):
+    """The site of a single update, and the word that decides it."""
+    t = tl.to_tensor(step).to(tl.int64)
+    c0, c1 = t.to(tl.uint32), (t >> 32).to(tl.uint32)
+    w0, w1, w2, w3 = tl.philox(seed, c0, c1, replica.to(tl.uint32), c0 * 0)
+    return ((w0.to(tl.uint64) * n) >> 32).to(tl.int64), w1.to(tl.int64)
+
+
+@triton_function
+def triton_decide(theta, word, old):
+    return tl.where(theta < 0, old, tl.where(word < theta, 1, -1).to(old.dtype))
+
+
+@triton_function
+def triton_sequential(
+    spins, couplings, field, table, half, floats, tie, seed, first_step, updates, n,
+    EXACT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a replica: its spins (BLOCK ≥ N) stay in registers, a row of couplings is read each update."""
+    r = tl.program_id(0).to(tl.int64)
+    j = tl.arange(0, BLOCK)
+    s = tl.load(spins + r * n + j, mask=j < n, other=0).to(tl.int32)
+    for u in range(updates):
+        i, word = triton_site(seed, tl.to_tensor(first_step).to(tl.int64) + u, r, n)
+        row = tl.load(couplings + i * n + j, mask=j < n, other=0)
+        h = tl.sum(row * s.to(row.dtype)) + tl.load(field + i)
+        theta = triton_theta(h, table, half, floats, tl.load(tie + i), EXACT)
+        s = tl.where(j == i, triton_decide(theta, word, s), s)
+    tl.store(spins + r * n + j, s.to(tl.int8), mask=j < n)
+
+
+@triton_function
+def triton_sequential_patterns(
+    spins, overlaps, xi, field, table, half, seed, first_step, updates, n, k, removed,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One program a replica: spins and overlaps stay in registers, a row of xi (N, K) is read each update."""
+    r = tl.program_id(0).to(tl.int64)
+    j, mu = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
+    s = tl.load(spins + r * n + j, mask=j < n, other=0).to(tl.int32)
+    m = tl.load(overlaps + r * k + mu, mask=mu < k, other=0)
+    for u in range(updates):
+        i, word = triton_site(seed, tl.to_tensor(first_step).to(tl.int64) + u, r, n)
+        row = tl.load(xi + i * k + mu, mask=mu < k, other=0).to(tl.int32)
+        old = tl.sum(tl.where(j == i, s, 0))
+        h = tl.sum(row * m).to(tl.int64) - removed * old + tl.load(field + i)
+        theta = triton_theta(h, table, half, table, 0, True)
+        new = triton_decide(theta, word, old)
+        s = tl.where(j == i, new, s)
+        m += row * (new - old)
+    tl.store(spins + r * n + j, s.to(tl.int8), mask=j < n)
+
+
+@triton_function
+def triton_products(
+    left, right, out, replicas, n, depth,
+    LEFT: tl.constexpr, RIGHT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """out[r, i] = Σ_d left[r, d] right[i, d], exact: the integers come as planes of base-128 digits, int8 (planes, …, D)."""
+    rows = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    cols = tl.program_id(1).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    h = tl.zeros([BLOCK_R, BLOCK_N], tl.int64)
+    for p in tl.static_range(LEFT):
+        for q in tl.static_range(RIGHT):
+            a_rows, b_rows = (p * replicas + rows) * depth, (q * n + cols) * depth
+            total = tl.zeros([BLOCK_R, BLOCK_N], tl.int32)
+            for start in range(0, depth, BLOCK_D):
+                d = start + tl.arange(0, BLOCK_D)
+                a_in, b_in = (rows < replicas)[:, None] & (d < depth)[None, :], (cols < n)[None, :] & (d < depth)[:, None]
+                a = tl.load(left + a_rows[:, None] + d[None, :], mask=a_in, other=0)
+                b = tl.load(right + b_rows[None, :] + d[:, None], mask=b_in, other=0)
+                total = tl.dot(a, b, total, out_dtype=tl.int32)
+            h += total.to(tl.int64) << (7 * (p + q))
+    tl.store(out + rows[:, None] * n + cols[None, :], h, mask=(rows < replicas)[:, None] & (cols < n)[None, :])
+
+
+@triton_function
+def triton_decide_all(
+    spins, products, field, table, half, floats, tie, seed, step, n, removed,
+    EXACT: tl.constexpr, QUADS: tl.constexpr,
+):  # fmt: skip
+    """One parallel step in place: 4 QUADS sites of one replica a program."""
+    r = tl.program_id(0).to(tl.int64)
+    quad = tl.program_id(1) * QUADS + tl.arange(0, QUADS)
+    t, zero = tl.to_tensor(step).to(tl.int64), (quad * 0).to(tl.uint32)
+    c0, c1, c2 = zero + t.to(tl.uint32), zero + (t >> 32).to(tl.uint32), zero + r.to(tl.uint32)
+    w0, w1, w2, w3 = tl.philox(seed, c0, c1, c2, (quad + 1).to(tl.uint32))
+    word = tl.join(tl.join(w0, w2), tl.join(w1, w3)).reshape(4 * QUADS).to(tl.int64)
+    i = tl.program_id(1) * 4 * QUADS + tl.arange(0, 4 * QUADS)
+    s = tl.load(spins + r * n + i, mask=i < n, other=1)
+    h = tl.load(products + r * n + i, mask=i < n, other=0) + tl.load(field + i, mask=i < n, other=0)
+    h -= (removed * s.to(tl.int32)).to(h.dtype)
+    theta = triton_theta(h, table, half, floats, tl.load(tie + i, mask=i < n, other=0.0), EXACT)
+    tl.store(spins + r * n + i, triton_decide(theta, word, s), mask=i < n)
+
+
+def _for_triton(law: Law, n: int, device: torch.device) -> tuple[dict, bool]:
+    """The law as the kernels take it, and whether its fields are integers."""
+    one = torch.zeros(1, dtype=torch.int64, device=device)
+    floats = torch.tensor([law.temperature, law.scale], dtype=torch.float64, device=device)
+    tie = torch.zeros(n, dtype=torch.float64, device=device) if law.tie is None else law.tie
+    table = one if law.table is None else law.table
+    return {"table": table, "half": law.half, "floats": floats, "tie": tie}, law.table is not None
+
+
+def _block(n: int) -> int:
+    return max(16, 1 << (n - 1).bit_length())
+
+
+def _fits_program(*sizes: int) -> bool | str:
+    return max(sizes) <= LARGEST_ROW or f"N or K = {max(sizes)} exceeds the {LARGEST_ROW} that one program holds"
+
+
+def _digits(values: torch.Tensor, reach: int) -> torch.Tensor:
+    """(planes, …) int8 in −64 … 63 with Σ_p 128^p digit_p = values, for integers up to `reach`."""
+    planes, rest = [], values
+    while True:
+        planes.append(((rest + 64) & 127) - 64)
+        rest, reach = (rest - planes[-1]) >> 7, (reach + 64) >> 7
+        if reach == 0:
+            return torch.stack(planes).to(torch.int8)
+
+
+def _products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(R, N) int64 from planes (L, R, D) and (M, N, D)."""
+    (planes, replicas, depth), n = left.shape, right.shape[1]
+    out = torch.empty((replicas, n), dtype=torch.int64, device=left.device)
+    grid = -(-replicas // 32), -(-n // 64)
+    sizes = {"LEFT": planes, "RIGHT": len(right), "BLOCK_R": 32, "BLOCK_N": 64, "BLOCK_D": 64}
+    triton_products[grid](left.contiguous(), right.contiguous(), out, replicas, n, depth, **sizes)
+    return out
+
+
+def _decide_on_gpu(spins, products, field, arguments: dict, exact: bool, seed: int, step: int, removed: int) -> None:
+    replicas, n = spins.shape
+    grid = replicas, -(-n // 512)
+    triton_decide_all[grid](
+        spins, products, field, seed=seed, step=step, n=n, removed=removed, EXACT=exact, QUADS=128, **arguments
+    )
+
+
+@sequential.backend("triton", needs=("triton",), when=lambda spins, **_: _fits_program(spins.shape[1]))
+def _sequential_triton(spins, couplings, field, temperature, updates, seed, scale, first_step):
+    (replicas, n), out = spins.shape, spins.clone()
+    law, exact = _for_triton(_dense_law(couplings, field, temperature, scale), n, spins.device)
+    triton_sequential[(replicas,)](
+        out, couplings, field, seed=seed, first_step=first_step, updates=updates, n=n, EXACT=exact, BLOCK=_block(n),
+        num_warps=min(16, max(1, _block(n) // 256)), **law,
+    )  # fmt: skip
+    return out
+
+
+@sequential_patterns.backend(
+    "triton", needs=("triton",), when=lambda spins, patterns, **_: _fits_program(*spins.shape[1:], len(patterns))
+)
+def _sequential_patterns_triton(spins, patterns, temperature, updates, seed, field, diagonal, first_step):
+    (replicas, n), k, out = spins.shape, len(patterns), spins.clone()
+    law = _pattern_law(patterns, field, temperature)
+    overlaps = _products(spins[None], patterns[None]).int()
+    triton_sequential_patterns[(replicas,)](
+        out, overlaps, patterns.T.contiguous(), field, law.table, law.half, seed, first_step, updates, n, k,
+        0 if diagonal else k, BLOCK_N=_block(n), BLOCK_K=_block(k), num_warps=min(16, max(1, _block(n) // 256)),
+    )  # fmt: skip
+    return out
+
+
+@parallel.backend("triton", needs=("triton",))
+def _parallel_triton(spins, couplings, field, temperature, steps, seed, scale, first_step):
+    out, n = spins.clone(), spins.shape[1]
+    law, exact = _for_triton(_dense_law(couplings, field, temperature, scale), n, spins.device)
+    right = _digits(couplings, int(couplings.abs().max())) if exact else couplings.T
+    for step in range(first_step, first_step + steps):
+        products = _products(out[None], right) if exact else out.double() @ right
+        _decide_on_gpu(out, products, field, law, exact, seed, step, 0)
+    return out
+
+
+@parallel_patterns.backend("triton", needs=("triton",))
+def _parallel_patterns_triton(spins, patterns, temperature, steps, seed, field, diagonal, first_step):
+    (k, n), out = patterns.shape, spins.clone()
+    law, exact = _for_triton(_pattern_law(patterns, field, temperature), n, spins.device)
+    rows, removed = patterns.T.contiguous()[None], 0 if diagonal else k
+    for step in range(first_step, first_step + steps):
+        products = _products(_digits(_products(out[None], patterns[None]), n), rows)
+        _decide_on_gpu(out, products, field, law, exact, seed, step, removed)
     return out

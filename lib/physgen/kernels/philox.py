@@ -20,11 +20,15 @@ from __future__ import annotations
 
 import secrets
 from operator import index
+from typing import TYPE_CHECKING
 
 import torch
 from numpy import uint32, uint64
 
-from .dispatch import kernel, numba_function
+from .dispatch import kernel, numba_function, triton_function
+
+if TYPE_CHECKING:
+    import triton.language as tl
 
 __all__ = ["key", "philox", "uniform"]
 
@@ -177,4 +181,32 @@ def _philox_numba(seed, c0, c1, c2, c3):
     counters = torch.stack([c0, c1, c2, c3])
     words = torch.empty_like(counters)
     _fill(seed & LOW, seed >> 32, counters.view(4, -1).numpy(), words.view(4, -1).numpy())
+    return words
+
+
+# ------------------------------------------------------------------------------------------------------------ GPU, Triton
+
+
+@triton_function
+def triton_fill(seed, counters, words, n, BLOCK: tl.constexpr):
+    """The words (4, n) of the counters (4, n), both int64."""
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    at = j.to(tl.int64)
+    c0 = tl.load(counters + at, mask=j < n, other=0).to(tl.uint32)
+    c1 = tl.load(counters + n + at, mask=j < n, other=0).to(tl.uint32)
+    c2 = tl.load(counters + 2 * n + at, mask=j < n, other=0).to(tl.uint32)
+    c3 = tl.load(counters + 3 * n + at, mask=j < n, other=0).to(tl.uint32)
+    w0, w1, w2, w3 = tl.philox(seed, c0, c1, c2, c3)
+    tl.store(words + at, w0.to(tl.int64), mask=j < n)
+    tl.store(words + n + at, w1.to(tl.int64), mask=j < n)
+    tl.store(words + 2 * n + at, w2.to(tl.int64), mask=j < n)
+    tl.store(words + 3 * n + at, w3.to(tl.int64), mask=j < n)
+
+
+@philox.backend("triton", needs=("triton",))
+def _philox_triton(seed, c0, c1, c2, c3):
+    counters = torch.stack([c0, c1, c2, c3])
+    words, n = torch.empty_like(counters), c0.numel()
+    if n:
+        triton_fill[(-(-n // 256),)](seed, counters, words, n, BLOCK=256)
     return words
