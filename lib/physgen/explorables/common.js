@@ -43,13 +43,18 @@ const CSS = `
 
 const SVG_TAGS = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "tspan"]);
 
-/** An HTML or SVG element; attributes that start with "on" are listeners, null and false leave an attribute out. */
-function h(tag, attributes = {}, ...children) {
-  const node = SVG_TAGS.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
+/** Attributes that start with "on" are listeners; null and false leave an attribute out. */
+function attributes(node, values) {
+  for (const [name, value] of Object.entries(values)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
+}
+
+/** An HTML or SVG element. */
+function h(tag, values = {}, ...children) {
+  const node = SVG_TAGS.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  attributes(node, values);
   node.append(...children);
   return node;
 }
@@ -74,7 +79,8 @@ function onTheme(callback) {
 /** The frame of a figure in `el`: style, theme, name and caption. `redraw` runs when its width or the theme changes. */
 function mount(el, model, redraw) {
   const root = h("div");
-  const frame = h("div", { class: "pgx" }, root);
+  // Without this attribute JupyterLab would take the arrow keys for itself.
+  const frame = h("div", { class: "pgx", "data-lm-suppress-shortcuts": "true" }, root);
   if (model.get("caption")) frame.append(h("p", {}, ...texHtml(model.get("caption"))));
   if (!el.hasAttribute("aria-label") && model.get("alt")) {
     el.setAttribute("role", "group");
@@ -114,7 +120,8 @@ function mathRuns(math, shift) {
       const symbol = SYMBOLS[command] ?? `${command}\u2009`;
       runs.push({ text: symbol, italic: /^[α-ωℓ]$/.test(symbol), shift });
     } else if (script) runs.push(...mathRuns(argument.replace(/^\{(.*)\}$/s, "$1"), script === "_" ? -1 : 1));
-    else if (!"{} \n".includes(plain)) runs.push({ text: plain === "-" ? "−" : "=<>+−≤≥≈".includes(plain) ? ` ${plain} ` : plain, italic: /[a-zA-Z]/.test(plain), shift });
+    else if ("=<>+".includes(plain)) runs.push({ text: `\u2009${plain}\u2009`, shift });
+    else if (!"{} \n".includes(plain)) runs.push({ text: plain === "-" ? "−" : plain, italic: /[a-zA-Z]/.test(plain), shift });
   }
   return runs;
 }
@@ -167,10 +174,10 @@ function chart(host, { alt, role = "img" }) {
     const box = (self.box = { left, top: 8, width: width - left - 14, height: height - 54 });
     self.X = (value) => box.left + ((value - x.range[0]) / (x.range[1] - x.range[0])) * box.width;
     self.Y = (value) => box.top + (1 - (value - y.range[0]) / (y.range[1] - y.range[0])) * box.height;
-    const view = [box.left - 7, box.top - 7, box.width + 14, box.height + 14];
-    for (const [name, value] of [["x", view[0]], ["y", view[1]], ["width", view[2]], ["height", view[3]], ["viewBox", view.join(" ")]]) marks.setAttribute(name, value);
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("height", height);
+    // The clip leaves room for a marker that sits on an axis.
+    const clip = { x: box.left - 7, y: box.top - 7, width: box.width + 14, height: box.height + 14 };
+    attributes(marks, { ...clip, viewBox: Object.values(clip).join(" ") });
+    attributes(svg, { viewBox: `0 0 ${width} ${height}`, height });
     axes.replaceChildren(...axisParts(self, x, y, xTicks, yTicks).slice(grid ? 0 : 1));
   };
   return self;
@@ -179,9 +186,10 @@ function chart(host, { alt, role = "img" }) {
 function axisParts({ box, X, Y }, x, y, xTicks, yTicks) {
   const bottom = box.top + box.height;
   const middle = box.top + box.height / 2;
-  const lines = xTicks.map((tick) => `M${X(tick.value)} ${box.top}V${bottom}`).concat(yTicks.map((tick) => `M${box.left} ${Y(tick.value)}h${box.width}`));
+  const down = xTicks.map((tick) => `M${X(tick.value)} ${box.top}V${bottom}`);
+  const across = yTicks.map((tick) => `M${box.left} ${Y(tick.value)}h${box.width}`);
   return [
-    h("path", { d: lines.join(""), stroke: "var(--x-grid)", "stroke-width": 1 }),
+    h("path", { d: [...down, ...across].join(""), stroke: "var(--x-grid)", "stroke-width": 1 }),
     h("path", { d: `M${box.left} ${box.top}V${bottom}h${box.width}`, stroke: "var(--x-muted)", fill: "none" }),
     ...xTicks.map((tick) => h("text", { class: "pgx-tick", x: X(tick.value), y: bottom + 17, "text-anchor": "middle" }, tick.text)),
     ...yTicks.map((tick) => h("text", { class: "pgx-tick", x: box.left - 6, y: Y(tick.value) + 4, "text-anchor": "end" }, tick.text)),
@@ -228,7 +236,8 @@ function slider({ label, min, max, step, value, show, change }) {
 
 function choice(label, options, value, change) {
   const group = `pgx-${Math.random().toString(36).slice(2)}`;
-  const inputs = Object.keys(options).map((name) => h("input", { type: "radio", name: group, value: name, checked: name === value, onchange: () => change(name) }));
+  const radio = (name) => h("input", { type: "radio", name: group, value: name, checked: name === value, onchange: () => change(name) });
+  const inputs = Object.keys(options).map(radio);
   const labels = inputs.map((input) => h("label", { class: "pgx-control" }, input, options[input.value]));
   const set = (name) => { for (const input of inputs) input.checked = input.value === name; };
   return { el: h("fieldset", {}, h("legend", {}, label), ...labels), set };
@@ -336,7 +345,8 @@ class Network {
   load(spins) {
     this.s = Int8Array.from(spins);
     this.M = this.patterns.map((pattern) => dot(pattern, this.s));
-    this.selfTerm = Float64Array.from(this.s, (_, i) => this.patterns.reduce((sum, pattern, mu) => sum + pattern[i] * this.dual[mu][i], 0));
+    const selfTerm = (_, i) => this.patterns.reduce((sum, pattern, mu) => sum + pattern[i] * this.dual[mu][i], 0);
+    this.selfTerm = Float64Array.from(this.s, selfTerm);
     this.H = 0; // N × energy, H = −½ Σ s_i φ_i
     for (let i = 0; i < this.N; i++) this.H -= 0.5 * this.s[i] * this.field(i);
   }
@@ -374,8 +384,11 @@ class Network {
 function hydrate(modules) {
   const start = (figure) => {
     const stage = figure.querySelector(".physgen-stage");
-    const state = { params: JSON.parse(figure.querySelector('script[type="application/json"]').textContent), alt: stage.getAttribute("aria-label"), caption: "" };
-    const model = { get: (name) => state[name], set: (name, value) => { state[name] = value; }, on() {}, off() {}, save_changes() {} };
+    const params = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+    // The name and the caption stand in the page already.
+    const state = { params, alt: stage.getAttribute("aria-label"), caption: "" };
+    const set = (name, value) => { state[name] = value; };
+    const model = { get: (name) => state[name], set, on() {}, off() {}, save_changes() {} };
     try {
       modules[figure.dataset.module].render({ model, el: stage });
       figure.dataset.ready = "";

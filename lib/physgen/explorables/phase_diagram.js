@@ -28,7 +28,7 @@ const PHASE_CSS = `
 
 // ---- the equations
 
-/** Trapezoid nodes of the Gaussian measure; the step resolves a tanh as steep as `slope`, for the rule errs by exp(−π²/(slope·step)). */
+/** Trapezoid nodes of the Gaussian measure. Beside a tanh as steep as `slope` the rule errs by about exp(−π²/(slope·step)). */
 function gaussian(slope) {
   const step = Math.min(0.1, 0.6 / slope);
   const half = Math.ceil(6.5 / step);
@@ -86,12 +86,14 @@ function spinGlass(alpha, T) {
 
 function freeEnergy(alpha, T, { m, q }) {
   const C = (1 - q) / T, r = noise(q, 1 / T);
-  const width = Math.sqrt(alpha * r);
+  // At zero load there is no crosstalk, and r need not exist.
+  const crosstalk = alpha && (alpha / 2) * (1 + T * Math.log(1 - C) - q / (1 - C) + r * C);
+  const width = alpha && Math.sqrt(alpha * r);
   const entropy = average(gaussian((1 + width) / T), (z) => {
     const B = Math.abs((m + width * z) / T);
     return B + Math.log1p(Math.exp(-2 * B));
   });
-  return m * m / 2 + (alpha / 2) * (1 + T * Math.log(1 - C) - q / (1 - C) + r * C) - T * entropy;
+  return (m * m) / 2 + crosstalk - T * entropy;
 }
 
 function solve(alpha, T) {
@@ -146,13 +148,15 @@ function planeView(host, params, move) {
   const picture = chart(host, { alt: "plane of load α and temperature T", role: "group" });
   const surface = h("rect", { class: "pgx-plane", fill: "transparent" });
   const regions = h("g", { "aria-hidden": "true" });
-  const handle = h("g", { class: "pgx-handle pgx-plane", role: "slider", tabindex: 0, "aria-label": "point in the plane; arrow keys move it", "aria-valuemin": 0, "aria-valuemax": params.t_max },
+  const handle = h("g", { class: "pgx-handle pgx-plane", role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-valuemax": params.t_max },
     h("circle", { r: 16, fill: "transparent" }), h("circle", { r: 8, fill: color("ink"), stroke: color("paper"), "stroke-width": 2.5 }));
+  handle.setAttribute("aria-label", "point in the plane; arrow keys move it");
   picture.top.append(regions, surface, handle);
   const toPoint = (event) => {
     const { left, top } = picture.svg.getBoundingClientRect();
     const { box } = picture;
-    return [((event.clientX - left - box.left) / box.width) * params.alpha_max, (1 - (event.clientY - top - box.top) / box.height) * params.t_max];
+    const x = (event.clientX - left - box.left) / box.width, y = 1 - (event.clientY - top - box.top) / box.height;
+    return [x * params.alpha_max, y * params.t_max];
   };
   let dragging = false;
   picture.top.addEventListener("pointerdown", (event) => {
@@ -173,11 +177,11 @@ function planeView(host, params, move) {
     move(params.alpha + 0.001 * da * size, params.temperature + 0.01 * dT * size);
   });
   const layout = () => {
-    picture.layout({ x: { range: [0, params.alpha_max], label: "load $\\alpha = K/N$" }, y: { range: [0, params.t_max], label: "temperature $T$" }, height: 360 });
+    const x = { range: [0, params.alpha_max], label: "load $\\alpha = K/N$" }, y = { range: [0, params.t_max], label: "temperature $T$" };
+    picture.layout({ x, y, height: 360 });
     drawLines(picture, regions, params.lines);
-    for (const name of ["width", "height"]) surface.setAttribute(name, picture.box[name]);
-    surface.setAttribute("x", picture.box.left);
-    surface.setAttribute("y", picture.box.top);
+    const { left, top, width, height } = picture.box;
+    attributes(surface, { x: left, y: top, width, height });
   };
   const update = ({ phase }) => {
     handle.setAttribute("transform", `translate(${picture.X(params.alpha)} ${picture.Y(params.temperature)})`);
@@ -191,18 +195,21 @@ const lineStyle = (name) => stroke(LINES[name].color, DASHES[Object.keys(LINES).
 
 function drawLines({ marks, X, Y, box }, regions, lines) {
   const path = ({ alpha, temperature }) => pathThrough(alpha.map(X), temperature.map(Y));
-  const area = lines.spinodal && h("path", { d: `${path(lines.spinodal)}V${box.top + box.height}H${box.left}z`, fill: color(1), "fill-opacity": 0.1 });
-  marks.replaceChildren(...(area ? [area] : []), ...Object.keys(lines).map((name) => h("path", { d: path(lines[name]), ...lineStyle(name) })));
+  const under = lines.spinodal ? `${path(lines.spinodal)}V${box.top + box.height}H${box.left}z` : "";
+  const drawn = Object.keys(lines).map((name) => h("path", { d: path(lines[name]), ...lineStyle(name) }));
+  marks.replaceChildren(h("path", { d: under, fill: color(1), "fill-opacity": 0.1 }), ...drawn);
   const names = [["paramagnet", 0.42, 0.92], ["spin glass", 0.66, 0.55], ["retrieval", 0.23, 0.1], ["metastable", 0.55, 0.1]];
-  regions.replaceChildren(...names.map(([text, x, y]) => h("text", { x: box.left + x * box.width, y: box.top + (1 - y) * box.height, "text-anchor": "middle" }, text)));
+  const place = (x, y) => ({ x: box.left + x * box.width, y: box.top + (1 - y) * box.height, "text-anchor": "middle" });
+  regions.replaceChildren(...names.map(([text, x, y]) => h("text", place(x, y), text)));
 }
 
-const lineLegend = (lines) => legend(Object.keys(lines).map((name) => ({ label: LINES[name].label, mark: h("path", { d: "M1 7h28", ...lineStyle(name) }) })));
+const lineKey = (name) => ({ label: LINES[name].label, mark: h("path", { d: "M1 7h28", ...lineStyle(name) }) });
 
 /** m(t) of the network, and what theory says as a line. */
 function traceView(host, sweeps) {
   const picture = chart(host, { alt: "overlap of the network with its pattern against time" });
-  const layout = () => picture.layout({ x: { range: [0, sweeps], label: "sweeps $t$" }, y: { range: [-0.2, 1.05], label: "overlap $m$" }, height: 200 });
+  const x = { range: [0, sweeps], label: "sweeps $t$" }, y = { range: [-0.2, 1.05], label: "overlap $m$" };
+  const layout = () => picture.layout({ x, y, height: 200 });
   const update = ({ m }, { trace }) => picture.marks.replaceChildren(
     h("path", { d: `M${picture.X(0)} ${picture.Y(m)}H${picture.X(sweeps)}`, ...stroke(1) }),
     h("path", { d: pathThrough(trace.map((_, t) => picture.X(t)), trace.map(picture.Y)), ...stroke(2, null, 1.5) }),
@@ -224,7 +231,8 @@ function measure(label, name) {
 /** Which spins agree with the pattern, as a picture of N cells. */
 function agreementView(N) {
   const side = Math.ceil(Math.sqrt(N));
-  const canvas = h("canvas", { class: "pgx-map", width: side, height: side, role: "img", "aria-label": "map of the spins: dark where a spin agrees with the pattern" });
+  const canvas = h("canvas", { class: "pgx-map", width: side, height: side, role: "img" });
+  canvas.setAttribute("aria-label", "map of the spins: inked where a spin agrees with the pattern");
   const pen = canvas.getContext("2d");
   const update = (agreement) => {
     const style = getComputedStyle(canvas);
@@ -242,10 +250,11 @@ function panelView(params) {
   const traceHost = h("div");
   const trace = traceView(traceHost, params.sweeps);
   const table = h("div", { class: "pgx-measures" }, ...Object.values(measures).flatMap((row) => row.parts));
-  const el = h("div", { class: "pgx-panel" }, h("div", { role: "status" }, phase, story), h("div", { class: "pgx-row" }, table, map.el), traceHost, trace.key);
+  const head = h("div", { role: "status" }, phase, story);
+  const el = h("div", { class: "pgx-panel" }, head, h("div", { class: "pgx-row" }, table, map.el), traceHost, trace.key);
   const showTheory = (theory) => {
-    phase.textContent = theory.phase;
-    story.textContent = PHASES[theory.phase];
+    // Written only when it changes, for it is read out.
+    if (phase.textContent !== theory.phase) { phase.textContent = theory.phase; story.textContent = PHASES[theory.phase]; }
     measures.m.set(theory.m);
     measures.q.set(theory.q);
   };
@@ -278,7 +287,7 @@ function render({ model, el }) {
     panel.showTheory(theory);
     alpha.set(params.alpha);
     temperature.set(params.temperature);
-    Object.assign(root.dataset, { alpha: params.alpha, temperature: params.temperature, phase: theory.phase, m: theory.m, q: theory.q });
+    Object.assign(root.dataset, { alpha: params.alpha, temperature: params.temperature, ...theory });
     live.start(params.alpha, params.temperature);
     // The reader who asked for no motion sees the whole run at once.
     if (reducedMotion()) live.sweep(params.sweeps);
@@ -293,13 +302,19 @@ function render({ model, el }) {
     Object.assign(params, next);
     later();
   }
-  const alpha = slider({ label: "load $\\alpha$", min: 0, max: params.alpha_max, step: 0.001, value: params.alpha, show: (a) => fixed(a, 3), change: (a) => move(a, params.temperature) });
-  const temperature = slider({ label: "temperature $T$", min: T_MIN, max: params.t_max, step: 0.01, value: params.temperature, show: (T) => fixed(T), change: (T) => move(params.alpha, T) });
+  const alpha = slider({
+    label: "load $\\alpha$", min: 0, max: params.alpha_max, step: 0.001, value: params.alpha,
+    show: (a) => fixed(a, 3), change: (a) => move(a, params.temperature),
+  });
+  const temperature = slider({
+    label: "temperature $T$", min: T_MIN, max: params.t_max, step: 0.01, value: params.temperature,
+    show: (T) => fixed(T), change: (T) => move(params.alpha, T),
+  });
   const again = button("Run again", () => { live.again(); run.start(); }, true);
   const reset = button("Reset", () => { Object.assign(params, given); draw(); live.sweep(params.sweeps); drawNetwork(); });
   const layout = () => { plane.layout(); panel.layout(); if (theory) { plane.update(theory); drawNetwork(); } };
 
-  planeHost.append(lineLegend(params.lines), h("div", { class: "pgx-bar" }, alpha.el, temperature.el, again, reset));
+  planeHost.append(legend(Object.keys(params.lines).map(lineKey)), h("div", { class: "pgx-bar" }, alpha.el, temperature.el, again, reset));
   root.append(h("style", {}, PHASE_CSS), h("div", { class: "pgx-row" }, planeHost, panel.el));
   layout();
   draw();

@@ -39,7 +39,8 @@ const DRAW = {
     const real = Array.from(x.keys()).filter((i) => !Number.isNaN(y[i]));
     const bars = yerr ? real.map((i) => `M${X(x[i])} ${Y(y[i] - yerr[i])}V${Y(y[i] + yerr[i])}`).join("") : "";
     const dots = real.map((i) => look.shape(X(x[i]), Y(y[i]))).join("");
-    return [h("path", { d: bars, ...stroke(look.color, null, 1.5) }), h("path", { d: dots, fill: color(look.color), stroke: color("paper"), "stroke-width": 0.8 })];
+    const rim = { stroke: color("paper"), "stroke-width": 0.8 };
+    return [h("path", { d: bars, ...stroke(look.color, null, 1.5) }), h("path", { d: dots, fill: color(look.color), ...rim })];
   },
   vline: ({ X, box }, { at: [x] }, look) => [h("path", { d: `M${X(x)} ${box.top}v${box.height}`, ...stroke(look.color, "5 4", 1.5) })],
   hline: ({ Y, box }, { at: [y] }, look) => [h("path", { d: `M${box.left} ${Y(y)}h${box.width}`, ...stroke(look.color, "5 4", 1.5) })],
@@ -63,7 +64,12 @@ function heatColor(fraction) {
   return `rgb(${HEAT[i].map((a, c) => Math.round(a + (place - i) * (HEAT[i + 1][c] - a)))})`;
 }
 
-const edges = (v) => Array.from({ length: v.length + 1 }, (_, i) => (i === 0 ? v[0] - (v[1] - v[0]) / 2 : i === v.length ? v[i - 1] + (v[i - 1] - v[i - 2]) / 2 : (v[i - 1] + v[i]) / 2));
+/** Borders of the cells around the grid values: halfway between neighbours, half a step beyond the ends. */
+function edges(v) {
+  const n = v.length;
+  const between = Array.from({ length: n - 1 }, (_, i) => (v[i] + v[i + 1]) / 2);
+  return [(3 * v[0] - v[1]) / 2, ...between, (3 * v[n - 1] - v[n - 2]) / 2];
+}
 
 /** Cells as rectangles of whole device pixels on a canvas that lies behind the axes. */
 function paintHeat(canvas, { box, X, Y }, { x, y, z }, [low, high]) {
@@ -85,7 +91,8 @@ function paintHeat(canvas, { box, X, Y }, { x, y, z }, [low, high]) {
 function heatKey(label, [low, high]) {
   const gradient = `linear-gradient(90deg, ${HEAT.map((c) => `rgb(${c})`).join(", ")})`;
   const number = (v) => String(Number(v.toPrecision(3))).replace("-", "−");
-  return h("div", { class: "pgx-bar" }, h("span", {}, ...texHtml(label)), h("span", {}, number(low)), h("span", { style: `flex: 0 1 12rem; height: 12px; background: ${gradient}` }), h("span", {}, number(high)));
+  const scale = h("span", { style: `flex: 0 1 12rem; height: 12px; background: ${gradient}` });
+  return h("div", { class: "pgx-bar" }, h("span", {}, ...texHtml(label ?? "")), number(low), scale, number(high));
 }
 
 /** Colour, dash and shape of each mark, the same in every frame. */

@@ -108,9 +108,11 @@ function verdict({ network, names, stored, temperature, dependent }) {
 /** The state as a grid of cells: click, drag or arrow keys with space flip them. */
 function gridView(side, paint) {
   const place = (i) => `row ${Math.floor(i / side) + 1}, column ${(i % side) + 1}`;
-  const cells = Array.from({ length: side * side }, (_, i) => h("div", { class: "pgx-cell", role: "gridcell", tabindex: i ? -1 : 0, "aria-label": place(i) }));
+  const cell = (_, i) => h("div", { class: "pgx-cell", role: "gridcell", tabindex: i ? -1 : 0, "aria-label": place(i) });
+  const cells = Array.from({ length: side * side }, cell);
   const rows = Array.from({ length: side }, (_, r) => h("div", { role: "row" }, ...cells.slice(r * side, (r + 1) * side)));
-  const grid = h("div", { class: "pgx-grid", role: "grid", "aria-label": "state of the network; space flips a cell", style: `grid-template-columns: repeat(${side}, 1fr)` }, ...rows);
+  const grid = h("div", { class: "pgx-grid", role: "grid", style: `grid-template-columns: repeat(${side}, 1fr)` }, ...rows);
+  grid.setAttribute("aria-label", "state of the network; space flips a cell");
   const under = (event) => {
     const { left, top, width, height } = grid.getBoundingClientRect();
     const column = Math.floor(((event.clientX - left) / width) * side), row = Math.floor(((event.clientY - top) / height) * side);
@@ -133,8 +135,11 @@ function gridView(side, paint) {
   for (const end of ["pointerup", "pointercancel"]) grid.addEventListener(end, () => { ink = 0; });
   grid.addEventListener("keydown", (event) => {
     const row = Math.floor(focus / side), column = focus % side;
-    const moves = { ArrowUp: row && -side, ArrowDown: row < side - 1 && side, ArrowLeft: column && -1, ArrowRight: column < side - 1 && 1, Home: -column, End: side - 1 - column };
-    if (event.key in moves) focusOn(focus + Number(moves[event.key]));
+    const last = side - 1;
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -column], End: [0, last - column] };
+    const within = (k) => Math.min(Math.max(k, 0), last);
+    const [down, right] = moves[event.key] ?? [];
+    if (moves[event.key]) focusOn(within(row + down) * side + within(column + right));
     else if (event.key === " " || event.key === "Enter") paint(focus, -shown[focus]);
     else return;
     event.preventDefault();
@@ -149,7 +154,8 @@ function gridView(side, paint) {
 
 function thumbnail(pattern, side) {
   const d = Array.from(pattern, (spin, i) => (spin > 0 ? `M${i % side} ${Math.floor(i / side)}h1v1h-1z` : "")).join("");
-  return h("svg", { viewBox: `0 0 ${side} ${side}`, "aria-hidden": "true" }, h("rect", { width: side, height: side, fill: "var(--x-grid)" }), h("path", { d, fill: "var(--x-ink)" }));
+  const paper = h("rect", { width: side, height: side, fill: color("grid") });
+  return h("svg", { viewBox: `0 0 ${side} ${side}`, "aria-hidden": "true" }, paper, h("path", { d, fill: color("ink") }));
 }
 
 /** One row per stored pattern: a button that starts from it, its overlap as a bar and as a number. */
@@ -162,7 +168,8 @@ function memoriesView(pick) {
       bar: h("i"),
       number: h("span", { class: "pgx-number" }),
     }));
-    list.replaceChildren(...rows.map(({ start, bar, number }) => h("li", {}, start, h("span", { class: "pgx-track", "aria-hidden": "true" }, bar), number)));
+    const track = (bar) => h("span", { class: "pgx-track", "aria-hidden": "true" }, bar);
+    list.replaceChildren(...rows.map(({ start, bar, number }) => h("li", {}, start, track(bar), number)));
   };
   const update = ({ network, target }) => rows.forEach(({ start, bar, number }, mu) => {
     const m = network.overlap(mu);
@@ -260,9 +267,10 @@ function render({ model, el }) {
 
 function recallControls(state, change) {
   const percent = (x) => `${Math.round(100 * x)} %`;
-  const stored = slider({ label: "stored $K$", min: 1, max: state.patterns.length, step: 1, value: state.stored, show: String, change: change.stored });
-  const noise = slider({ label: "noise", min: 0, max: 0.5, step: 0.01, value: state.noise, show: percent, change: change.noise });
-  const heat = slider({ label: "temperature $T$", min: 0, max: 1.5, step: 0.05, value: state.temperature, show: (T) => fixed(T), change: change.temperature });
+  const made = (label, name, limits, show) => slider({ label, ...limits, value: state[name], show, change: change[name] });
+  const stored = made("stored $K$", "stored", { min: 1, max: state.patterns.length, step: 1 }, String);
+  const noise = made("noise", "noise", { min: 0, max: 0.5, step: 0.01 }, percent);
+  const heat = made("temperature $T$", "temperature", { min: 0, max: 1.5, step: 0.01 }, (T) => fixed(T));
   const rule = choice("couplings", { hebb: "Hebb", projector: "projector" }, state.couplings, change.couplings);
   const show = (now) => {
     stored.input.max = now.patterns.length;

@@ -13,13 +13,16 @@ import functools
 import importlib.util
 import inspect
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import torch
 
-__all__ = ["kernel", "numba_function", "triton_function"]
+__all__ = ["kernel", "numba_function", "over_rows", "triton_function"]
+
+LOCK = threading.RLock()
 
 
 def kernel(definition: Callable) -> Kernel:
@@ -152,7 +155,7 @@ class Later:
         if self.package == "numba":
             import numba
 
-            return numba.njit(cache=True, nogil=True, **self.options)(self.function)
+            return numba.njit(**({"cache": True, "nogil": True} | self.options))(self.function)
         import triton
 
         self.function.__globals__["tl"] = triton.language
@@ -171,10 +174,11 @@ class Later:
 
 
 def _replace(names: dict, package: str) -> None:
-    for name, value in list(names.items()):
-        if isinstance(value, Later) and value.package == package:
-            names[name] = value.compiled
-            _replace(value.function.__globals__, package)
+    with LOCK:
+        for name, value in list(names.items()):
+            if isinstance(value, Later) and value.package == package:
+                names[name] = value.compiled
+                _replace(value.function.__globals__, package)
 
 
 def numba_function(function: Callable | None = None, **options):
@@ -191,9 +195,9 @@ def over_rows(function: Callable, rows: int, work: float) -> None:
     """Call ``function(start, stop)`` on ranges that cover the rows, on as many threads as torch uses.
 
     Threads of Python, not of numba: those cannot be forked, and set the number of torch's threads. `work` is the number of
-    elementary operations, about a nanosecond each; below a millisecond there is one range.
+    elementary operations, about a nanosecond each; below 5 ms there is one range.
     """
-    parts = 1 if work < 1e6 else max(1, min(rows, torch.get_num_threads()))
+    parts = 1 if work < 5e6 else max(1, min(rows, torch.get_num_threads()))
     edges = [rows * part // parts for part in range(parts + 1)]
     if parts == 1:
         return function(0, rows)

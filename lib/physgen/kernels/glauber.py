@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,7 @@ __all__ = ["parallel", "parallel_patterns", "sequential", "sequential_patterns",
 
 ONE, KEEP = 2**32, -1  # the certain threshold, and the one that says: keep the old spin
 LARGEST_TABLE = 2**25
+INTEGERS = torch.int32, torch.int64
 
 
 def thresholds(phi: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -59,7 +61,9 @@ def thresholds(phi: torch.Tensor, temperature: float) -> torch.Tensor:
     """
     temperature = _temperature(temperature)
     if phi.dtype != torch.float64 or bool(phi.isnan().any()):
-        raise ValueError(f"phi: got {phi.dtype} (NaN: {bool(phi.isnan().any())}); expected float64 without NaN")
+        raise ValueError(
+            f"phi: got {phi.dtype} (NaN: {bool(phi.isnan().any())}); expected float64 without NaN"
+        )
     return _thresholds(phi, temperature)
 
 
@@ -78,6 +82,7 @@ class Law(NamedTuple):
     table: torch.Tensor | None  # (2 half + 1,) int64
     half: int
     tie: torch.Tensor | None  # (N,) float64: fields not above it are zero
+    reach: float  # no field h is larger
 
     def __call__(self, h: torch.Tensor, sites) -> torch.Tensor:
         """Thresholds of the fields h = φ · scale at the sites."""
@@ -96,15 +101,19 @@ def _table_law(bound: int, temperature: float, scale: float, device: torch.devic
             f" than {LARGEST_TABLE} thresholds; expected smaller integers, or float64 couplings"
         )
     h = torch.arange(-half, half + 1, dtype=torch.float64)
-    return Law(temperature, scale, _thresholds(h / scale, temperature).to(device), half, None)
+    return Law(temperature, scale, _thresholds(h / scale, temperature).to(device), half, None, bound)
+
+
+def _reach(couplings: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+    """(N,) float64: the largest field of each site, Σ_j |J_ij| + |b_i|; by blocks of rows, to make no copy of J."""
+    return torch.cat([rows.double().abs().sum(1) for rows in couplings.split(64)]) + field.double().abs()
 
 
 def _dense_law(couplings, field, temperature: float, scale: float) -> Law:
-    reach = couplings.abs().sum(1) + field.abs()
-    if couplings.dtype == torch.int64:
+    reach = _reach(couplings, field)
+    if not couplings.is_floating_point():
         return _table_law(int(reach.max()), temperature, scale, couplings.device)
-    # The formula decides T > 0 without a notion of ties; rounding can invent or destroy a tie only at T = 0.
-    return Law(temperature, scale, None, 0, len(couplings) * 2.0**-52 * reach)
+    return Law(temperature, scale, None, 0, len(couplings) * 2.0**-52 * reach, float(reach.max()))
 
 
 def _pattern_law(patterns, field, temperature: float) -> Law:
@@ -236,7 +245,9 @@ def sequential_patterns(
     """
     law, (replicas, n) = _pattern_law(patterns, field, temperature), spins.shape
     rows, s, xi = torch.arange(replicas, device=spins.device), spins.long(), patterns.long().T.contiguous()
-    overlaps = s.double().matmul(xi.double()).long()  # exact: below 2⁵³; integer products have no CUDA version
+    overlaps = (
+        s.double().matmul(xi.double()).long()
+    )  # exact: below 2⁵³; integer products have no CUDA version
     for t in range(first_step, first_step + updates):
         words = philox.definition(seed, t & LOW, t >> 32, rows, 0)
         i = (words[0] * n) >> 32
@@ -287,7 +298,7 @@ def parallel(
     law, (replicas, n), s = _dense_law(couplings, field, temperature, scale), spins.shape, spins
     transposed = couplings.double().T
     for t in range(first_step, first_step + steps):
-        h = s.double().matmul(transposed).to(couplings.dtype) + field
+        h = s.double().matmul(transposed).to(field.dtype) + field
         s = _decide(law(h, slice(None)), _site_words(seed, t, replicas, n, s.device), s)
     return s.clone()
 
@@ -342,13 +353,12 @@ def parallel_patterns(
 
 
 def _temperature(temperature: float) -> float:
-    try:
-        value = float(temperature)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not value >= 0:
+    number = isinstance(temperature, Real) or (
+        isinstance(temperature, torch.Tensor) and temperature.ndim == 0
+    )
+    if not number or not float(temperature) >= 0:
         raise ValueError(f"temperature: got {temperature!r}; expected a number >= 0")
-    return value
+    return float(temperature)
 
 
 def _count(name: str, number: int) -> int:
@@ -376,35 +386,40 @@ def _kind(value) -> str:
     return str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def _fits(name: str, value: torch.Tensor, shape: tuple, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The tensor if its shape, device, and finite values fit; integers are widened to int64 where `dtype` is int64."""
+def _placed(name: str, value, shape: tuple, dtypes: tuple, device: torch.device) -> torch.Tensor:
+    """The tensor, contiguous, if its shape, dtype and device fit."""
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape:
         came = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"{name}: got {came}; expected a tensor of shape {shape}")
+    if value.dtype not in dtypes:
+        raise ValueError(f"{name}: got {value.dtype}; expected {' or '.join(map(str, dtypes))}")
     if value.device != device:
         raise ValueError(f"{name}: got device {value.device}; expected {device}, where the spins are")
-    if value.dtype not in ((torch.int32, torch.int64) if dtype == torch.int64 else (dtype,)):
-        expected = "int32 or int64" if dtype == torch.int64 else "float64"
-        raise ValueError(f"{name}: got {value.dtype}; expected {expected}")
-    if dtype == torch.float64 and not bool(value.isfinite().all()):
-        raise ValueError(f"{name}: got NaN or infinite values; expected finite numbers")
-    return value.to(dtype).contiguous()
+    return value.detach().contiguous()
+
+
+def _field(field, n: int, whole: bool, device: torch.device) -> torch.Tensor:
+    """(N,) int64 or float64: the field, zeros for None."""
+    if field is None:
+        return torch.zeros(n, dtype=torch.int64 if whole else torch.float64, device=device)
+    field = _placed("field", field, (n,), INTEGERS if whole else (torch.float64,), device)
+    if not bool(field.isfinite().all()):
+        raise ValueError("field: got NaN or infinite values; expected finite numbers")
+    return field.long() if whole else field
 
 
 def _dense_inputs(spins, couplings, field, temperature, seed, scale, first_step, **count) -> dict:
     spins = _signs("spins", spins, "(R, N)")
     n = spins.shape[1]
-    if _kind(couplings) not in ("torch.int32", "torch.int64", "torch.float64"):
-        raise ValueError(f"couplings: got {_kind(couplings)}; expected a tensor of int32, int64 or float64")
-    dtype = torch.float64 if couplings.dtype == torch.float64 else torch.int64
-    couplings = _fits("couplings", couplings, (n, n), dtype, spins.device)
-    if field is None:
-        field = torch.zeros(n, dtype=dtype, device=spins.device)
-    field = _fits("field", field, (n,), dtype, spins.device)
-    reach = float((couplings.double().abs().sum(1) + field.double().abs()).max())
-    if not reach < (2**53 if dtype == torch.int64 else math.inf):
-        raise ValueError(f"couplings: got fields up to {reach:g}; expected below 2**53 for integers, finite for floats")
-    if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
+    couplings = _placed("couplings", couplings, (n, n), (*INTEGERS, torch.float64), spins.device)
+    whole = not couplings.is_floating_point()
+    field = _field(field, n, whole, spins.device)
+    reach = float(_reach(couplings, field).max())
+    if not reach < (2**53 if whole else math.inf):
+        raise ValueError(
+            f"couplings: got fields up to {reach:g}; expected below 2**53 for integers, finite for floats"
+        )
+    if not (isinstance(scale, Real) and 0 < scale < math.inf):
         raise ValueError(f"scale: got {scale!r}; expected a finite number > 0")
     known = {"spins": spins, "couplings": couplings, "field": field, "scale": float(scale)}
     return known | _run_inputs(temperature, seed, first_step, count)
@@ -413,13 +428,10 @@ def _dense_inputs(spins, couplings, field, temperature, seed, scale, first_step,
 def _pattern_inputs(spins, patterns, temperature, seed, field, diagonal, first_step, **count) -> dict:
     spins, patterns = _signs("spins", spins, "(R, N)"), _signs("patterns", patterns, "(K, N)")
     n = spins.shape[1]
-    if patterns.shape[1] != n or len(patterns) == 0:
+    if len(patterns) == 0:
         raise ValueError(f"patterns: got shape {tuple(patterns.shape)}; expected (K, {n}) with K >= 1")
-    if patterns.device != spins.device:
-        raise ValueError(f"patterns: got device {patterns.device}; expected {spins.device}, where the spins are")
-    if field is None:
-        field = torch.zeros(n, dtype=torch.int64, device=spins.device)
-    field = _fits("field", field, (n,), torch.int64, spins.device)
+    patterns = _placed("patterns", patterns, (len(patterns), n), (torch.int8,), spins.device)
+    field = _field(field, n, True, spins.device)
     if not isinstance(diagonal, bool):
         raise ValueError(f"diagonal: got {diagonal!r}; expected True or False")
     known = {"spins": spins, "patterns": patterns, "field": field, "diagonal": diagonal}
@@ -446,7 +458,9 @@ TILE = 256  # updates whose words are drawn in one loop, which vectorises
 def _threshold(h, i, floats, table, half, temperature, scale, tie):
     """θ of the field h at site i. Integers come with floats=None, a type, so that their loops compile without the formula."""
     if floats is None:
-        return table[min(max(int64(h), -half), half) + half]
+        # The clamp min(max(h, −half), half), written so that no compiler makes a branch of it: at T = 0 its side is random.
+        x = int64(h)
+        return table[((abs(x + half) - abs(x - half)) >> 1) + half]
     phi = h / scale if abs(h) > tie[i] else 0.0
     if temperature == 0.0:
         return int64(ONE) if phi > 0.0 else (int64(0) if phi < 0.0 else int64(KEEP))
@@ -570,20 +584,29 @@ def _count_overlaps(spins, patterns, n, overlaps, start, stop):
 
 
 @numba_function
+def _site_draws(key, step, replica, first, words):
+    """The words of the sites from `first`, a multiple of 4, on."""
+    k0, k1, t = uint32(key[0]), uint32(key[1]), uint64(step)
+    for quad in range(len(words) // 4):
+        stream = uint32(1 + first // 4 + quad)
+        w = rounds(k0, k1, uint32(t), uint32(t >> uint64(32)), uint32(replica), stream)
+        words[4 * quad], words[4 * quad + 1], words[4 * quad + 2], words[4 * quad + 3] = w
+
+
+@numba_function
 def _decide_all(spins, products, field, removed, law, key, step, start, stop):
     """One parallel step in place, from the sums Σ_j J_ij s_j (floats, exact where they stand for integers)."""
     floats, table, half, temperature, scale, tie = law
-    n, t, k0, k1 = spins.shape[1], uint64(step), uint32(key[0]), uint32(key[1])
+    n, words = spins.shape[1], np.empty(TILE, np.uint32)
     for r in range(start, stop):
-        s, h = spins[r], products[r]
-        for quad in range((n + 3) // 4):
-            w = rounds(k0, k1, uint32(t), uint32(t >> uint64(32)), uint32(r), uint32(1 + quad))
-            for lane in range(min(4, n - 4 * quad)):
-                i = 4 * quad + lane
-                x = field.dtype.type(h[i]) - removed * s[i] + field[i]
+        for first in range(0, n, TILE):
+            _site_draws(key, step, r, first, words)
+            s, h = spins[r, first : first + TILE], products[r, first : first + TILE]
+            for j in range(len(s)):
+                i = first + j
+                x = field.dtype.type(h[j]) - removed * s[j] + field[i]
                 theta = _threshold(x, i, floats, table, half, temperature, scale, tie)
-                if theta >= 0:
-                    s[i] = 1 if int64(w[lane]) < theta else -1
+                s[j] = s[j] if theta < 0 else (1 if int64(words[j]) < theta else -1)
 
 
 def _for_numba(law: Law, seed: int) -> tuple[tuple, tuple]:
@@ -598,6 +621,13 @@ def _for_numba(law: Law, seed: int) -> tuple[tuple, tuple]:
 def _exact(reach: float) -> torch.dtype:
     """The cheapest float that sums integers exactly as long as no partial sum passes `reach`."""
     return torch.float32 if reach < 2**24 else torch.float64
+
+
+def _narrow(values: torch.Tensor, reach: float) -> torch.Tensor:
+    """Integers as int32 if their sums fit, half the memory to walk through, else int64; floats as they are."""
+    if values.is_floating_point():
+        return values
+    return values.int() if reach < 2**31 else values.long()
 
 
 def _bits(signs: torch.Tensor) -> np.ndarray:
@@ -616,16 +646,14 @@ def _overlaps(spins: torch.Tensor, bits: np.ndarray) -> torch.Tensor:
 
 @sequential.backend("numba", needs=("numba",))
 def _sequential_numba(spins, couplings, field, temperature, updates, seed, scale, first_step):
-    (replicas, n), out, whole = spins.shape, spins.clone(), couplings.dtype == torch.int64
-    law, key = _for_numba(_dense_law(couplings, field, temperature, scale), seed)
-    reach = float((couplings.abs().sum(1) + field.abs()).max())
-    if whole and reach < 2**31:  # half the memory to walk through
-        couplings, field = couplings.int(), field.int()
+    (replicas, n), out, exact = spins.shape, spins.clone(), _dense_law(couplings, field, temperature, scale)
+    law, key = _for_numba(exact, seed)
+    couplings, field = _narrow(couplings, exact.reach), _narrow(field, exact.reach)
     if updates < n:
         run = partial(_run_rows, out.numpy(), couplings.numpy(), field.numpy(), law, key, first_step, updates)
         over_rows(run, replicas, replicas * updates * n / 4)
     else:
-        kind = _exact(reach) if whole else torch.float64
+        kind = torch.float64 if couplings.is_floating_point() else _exact(exact.reach)
         fields = (spins.to(kind) @ couplings.to(kind).T).to(couplings.dtype) + field
         matrices = [m.numpy() for m in (fields, couplings, couplings.T.contiguous(), field)]
         run = partial(_run_fields, out.numpy(), *matrices, law, key, first_step, updates)
@@ -639,7 +667,9 @@ def _sequential_patterns_numba(spins, patterns, temperature, updates, seed, fiel
     law, key = _for_numba(_pattern_law(patterns, field, temperature), seed)
     kind = torch.int16 if n < 2**15 else torch.int32
     # Patterns of zeros fill the last vector: the loop then has no scalar rest.
-    filled = [F.pad(m, (0, -k % 64)).to(kind).numpy() for m in (_overlaps(spins, _bits(patterns)), patterns.T)]
+    filled = [
+        F.pad(m, (0, -k % 64)).to(kind).numpy() for m in (_overlaps(spins, _bits(patterns)), patterns.T)
+    ]
     args = *filled, field.numpy(), 0 if diagonal else k
     run = partial(_run_overlaps, out.numpy(), *args, law, key, first_step, updates)
     over_rows(run, replicas, replicas * updates * (10 + k / 8))
@@ -652,9 +682,9 @@ def _fits_int32(patterns: torch.Tensor) -> bool | str:
 
 @parallel.backend("numba", needs=("numba",))
 def _parallel_numba(spins, couplings, field, temperature, steps, seed, scale, first_step):
-    (replicas, n), out, whole = spins.shape, spins.clone(), couplings.dtype == torch.int64
-    law, key = _for_numba(_dense_law(couplings, field, temperature, scale), seed)
-    kind = _exact(float(couplings.abs().sum(1).max())) if whole else torch.float64
+    (replicas, n), out, exact = spins.shape, spins.clone(), _dense_law(couplings, field, temperature, scale)
+    law, key = _for_numba(exact, seed)
+    kind = torch.float64 if couplings.is_floating_point() else _exact(exact.reach)
     transposed = couplings.to(kind).T
     for step in range(first_step, first_step + steps):
         args = (out.to(kind) @ transposed).numpy(), field.numpy(), 0, law, key, step
@@ -699,7 +729,7 @@ def triton_site(seed, step, replica, n):
     """The site of a single update, and the word that decides it."""
     t = tl.to_tensor(step).to(tl.int64)
     c0, c1 = t.to(tl.uint32), (t >> 32).to(tl.uint32)
-    w0, w1, w2, w3 = tl.philox(seed, c0, c1, replica.to(tl.uint32), c0 * 0)
+    w0, w1, _w2, _w3 = tl.philox(seed, c0, c1, replica.to(tl.uint32), c0 * 0)
     return ((w0.to(tl.uint64) * n) >> 32).to(tl.int64), w1.to(tl.int64)
 
 
@@ -763,12 +793,17 @@ def triton_products(
             total = tl.zeros([BLOCK_R, BLOCK_N], tl.int32)
             for start in range(0, depth, BLOCK_D):
                 d = start + tl.arange(0, BLOCK_D)
-                a_in, b_in = (rows < replicas)[:, None] & (d < depth)[None, :], (cols < n)[None, :] & (d < depth)[:, None]
+                a_in, b_in = (
+                    (rows < replicas)[:, None] & (d < depth)[None, :],
+                    (cols < n)[None, :] & (d < depth)[:, None],
+                )
                 a = tl.load(left + a_rows[:, None] + d[None, :], mask=a_in, other=0)
                 b = tl.load(right + b_rows[None, :] + d[:, None], mask=b_in, other=0)
                 total = tl.dot(a, b, total, out_dtype=tl.int32)
             h += total.to(tl.int64) << (7 * (p + q))
-    tl.store(out + rows[:, None] * n + cols[None, :], h, mask=(rows < replicas)[:, None] & (cols < n)[None, :])
+    tl.store(
+        out + rows[:, None] * n + cols[None, :], h, mask=(rows < replicas)[:, None] & (cols < n)[None, :]
+    )
 
 
 @triton_function
@@ -804,8 +839,14 @@ def _block(n: int) -> int:
     return max(16, 1 << (n - 1).bit_length())
 
 
-def _fits_program(*sizes: int) -> bool | str:
-    return max(sizes) <= LARGEST_ROW or f"N or K = {max(sizes)} exceeds the {LARGEST_ROW} that one program holds"
+def _fits_gpu(spins: torch.Tensor, *sizes: int) -> bool | str:
+    """Whether one program can hold rows of the sizes, or why not."""
+    if len(spins) == 0:
+        return "there are no replicas"
+    return (
+        max(sizes, default=0) <= LARGEST_ROW
+        or f"N or K = {max(sizes)} exceeds the {LARGEST_ROW} that one program holds"
+    )
 
 
 def _digits(values: torch.Tensor, reach: int) -> torch.Tensor:
@@ -828,18 +869,30 @@ def _products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def _decide_on_gpu(spins, products, field, arguments: dict, exact: bool, seed: int, step: int, removed: int) -> None:
+def _decide_on_gpu(
+    spins, products, field, arguments: dict, exact: bool, seed: int, step: int, removed: int
+) -> None:
     replicas, n = spins.shape
     grid = replicas, -(-n // 512)
     triton_decide_all[grid](
-        spins, products, field, seed=seed, step=step, n=n, removed=removed, EXACT=exact, QUADS=128, **arguments
+        spins,
+        products,
+        field,
+        seed=seed,
+        step=step,
+        n=n,
+        removed=removed,
+        EXACT=exact,
+        QUADS=128,
+        **arguments,
     )
 
 
-@sequential.backend("triton", needs=("triton",), when=lambda spins, **_: _fits_program(spins.shape[1]))
+@sequential.backend("triton", needs=("triton",), when=lambda spins, **_: _fits_gpu(spins, spins.shape[1]))
 def _sequential_triton(spins, couplings, field, temperature, updates, seed, scale, first_step):
-    (replicas, n), out = spins.shape, spins.clone()
-    law, exact = _for_triton(_dense_law(couplings, field, temperature, scale), n, spins.device)
+    (replicas, n), out, law = spins.shape, spins.clone(), _dense_law(couplings, field, temperature, scale)
+    couplings = _narrow(couplings, law.reach)
+    law, exact = _for_triton(law, n, spins.device)
     triton_sequential[(replicas,)](
         out, couplings, field, seed=seed, first_step=first_step, updates=updates, n=n, EXACT=exact, BLOCK=_block(n),
         num_warps=min(16, max(1, _block(n) // 256)), **law,
@@ -848,7 +901,7 @@ def _sequential_triton(spins, couplings, field, temperature, updates, seed, scal
 
 
 @sequential_patterns.backend(
-    "triton", needs=("triton",), when=lambda spins, patterns, **_: _fits_program(*spins.shape[1:], len(patterns))
+    "triton", needs=("triton",), when=lambda spins, patterns, **_: _fits_gpu(spins, *patterns.shape)
 )
 def _sequential_patterns_triton(spins, patterns, temperature, updates, seed, field, diagonal, first_step):
     (replicas, n), k, out = spins.shape, len(patterns), spins.clone()
@@ -861,7 +914,7 @@ def _sequential_patterns_triton(spins, patterns, temperature, updates, seed, fie
     return out
 
 
-@parallel.backend("triton", needs=("triton",))
+@parallel.backend("triton", needs=("triton",), when=lambda spins, **_: _fits_gpu(spins))
 def _parallel_triton(spins, couplings, field, temperature, steps, seed, scale, first_step):
     out, n = spins.clone(), spins.shape[1]
     law, exact = _for_triton(_dense_law(couplings, field, temperature, scale), n, spins.device)
@@ -872,7 +925,7 @@ def _parallel_triton(spins, couplings, field, temperature, steps, seed, scale, f
     return out
 
 
-@parallel_patterns.backend("triton", needs=("triton",))
+@parallel_patterns.backend("triton", needs=("triton",), when=lambda spins, **_: _fits_gpu(spins))
 def _parallel_patterns_triton(spins, patterns, temperature, steps, seed, field, diagonal, first_step):
     (k, n), out = patterns.shape, spins.clone()
     law, exact = _for_triton(_pattern_law(patterns, field, temperature), n, spins.device)

@@ -1,0 +1,273 @@
+"""Interactive figures, the Python side: what the modules are made of, what a cell displays, what the page receives.
+
+What the modules do (their numbers against Python's, mouse and keyboard) is proved in a browser, in tests/site.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from physgen import explorables, figures
+
+COMMON = explorables._text("common")
+MODULES = {name: explorables._text(name) for name in explorables.NAMES}
+RECALL = {"side": 2, "patterns": ["1100", "1010"], "names": ["A", "B"]}
+PHASES = {"lines": {"spin_glass": {"alpha": [0.0, 0.16], "temperature": [1.0, 1.4]}}}
+PARAMS = {"recall": RECALL, "phase_diagram": PHASES, "plot": {}}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes and the text of each, for a page that must not depend on how quotes are written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a cell displays: a list of (data, metadata)."""
+    outputs = []
+
+    def display(data, *, raw, metadata):
+        assert raw
+        outputs.append((data, metadata))
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return outputs
+
+
+def palette(theme: str) -> dict[str, str]:
+    body = re.search(rf"^  {theme}: \{{(.*?)\}},$", COMMON, flags=re.M)[1]
+    return dict(re.findall(r"(\w+): \"(#[0-9a-f]{6})\"", body))
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+# ---- the modules
+
+
+@pytest.mark.parametrize("name", explorables.NAMES)
+def test_a_module_has_one_export_and_no_import(name):
+    assert len(re.findall(r"^export default ", MODULES[name], flags=re.M)) == 1
+    assert not re.search(r"^\s*import\b|\bimport\(", MODULES[name], flags=re.M)
+
+
+def test_the_shared_code_has_neither_import_nor_export():
+    assert not re.search(r"^\s*(import|export)\b|\bimport\(", COMMON, flags=re.M)
+
+
+@pytest.mark.parametrize("text", [COMMON, *MODULES.values()], ids=["common", *MODULES])
+def test_no_module_asks_a_host_or_evaluates_text(text):
+    hosts = set(re.findall(r"\w+://[^\"'`\s]+", text))
+    assert hosts <= {
+        "http://www.w3.org/2000/svg"
+    }  # the name of the SVG elements, not an address that is read
+    assert not re.search(
+        r"\beval\(|new Function|fetch\(|XMLHttpRequest|WebSocket|sendBeacon|@import|url\(", text
+    )
+    assert "Math.random" not in text.replace("Math.random().toString(36)", "")  # only names of radio groups
+
+
+def test_source_is_the_shared_code_and_then_the_module():
+    assert explorables.source("recall") == f"{COMMON}\n{MODULES['recall']}"
+
+
+def test_a_page_holds_the_shared_code_once_and_each_module_once():
+    script = explorables.static_script(["recall", "plot", "recall"])
+    assert script.count("function hydrate(") == 1
+    assert [script.count(f"\n{name}: (() => {{\n") for name in ("recall", "plot", "phase_diagram")] == [
+        1,
+        1,
+        0,
+    ]
+    assert not re.search(r"^\s*(import|export)\b", script, flags=re.M)
+    assert script.count("\nreturn { render };") == 2
+    assert "</script" not in script.lower()
+
+
+@pytest.mark.parametrize("names", [[], "recall", ["recall", "nothing"]])
+def test_a_page_without_known_modules_is_refused(names):
+    with pytest.raises(ValueError, match="name"):
+        explorables.static_script(names)
+
+
+def test_a_module_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="got 'common'; expected one of phase_diagram, plot, recall"):
+        explorables.source("common")
+
+
+# ---- colours
+
+
+def test_the_light_palette_is_that_of_the_other_figures():
+    expected = {str(i): color for i, color in enumerate(figures.COLORS.values(), 1)}
+    expected |= {"ink": figures.INK, "muted": figures.MUTED, "grid": figures.GRID, "paper": figures.PAPER}
+    assert palette("light") == expected
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_colour_of_text_has_contrast_of_level_aa(theme):
+    colors = palette(theme)
+    paper = luminance(colors["paper"])
+    assert len(colors) == 10
+    for name in (*"123456", "ink", "muted"):
+        light, dark = sorted((luminance(colors[name]), paper), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, name
+
+
+# ---- what the page receives
+
+
+@pytest.mark.parametrize("name", explorables.NAMES)
+def test_the_page_holds_parameters_stage_and_caption(name):
+    page = Page(explorables.html(name, PARAMS[name], 'says "all" & more', "a < b"))
+    tags = dict(page.tags)
+    assert tags["figure"] == {"class": "physgen-explorable", "data-module": name}
+    assert json.loads(page.texts[0]) == PARAMS[name]
+    assert tags["script"] == {"type": "application/json"}
+    assert tags["div"] == {"class": "physgen-stage", "role": "group", "aria-label": 'says "all" & more'}
+    assert "".join(page.texts).endswith("a < b")
+
+
+def test_no_parameter_can_end_the_script_that_holds_it():
+    params = RECALL | {"names": ["</script><b>", "B"]}
+    text = explorables.html("recall", params, "alt", "caption")
+    assert text.count("</script>") == 1
+    assert json.loads(Page(text).texts[0]) == params
+
+
+def test_tensors_become_lists_of_twelve_digits():
+    line = {"alpha": torch.tensor([0, 1 / 3], dtype=torch.float64), "temperature": torch.tensor([1.0, 1.5])}
+    text = explorables.html("phase_diagram", {"lines": {"mixture": line}}, "alt", "caption")
+    assert json.loads(Page(text).texts[0])["lines"]["mixture"] == {
+        "alpha": [0, 0.333333333333],
+        "temperature": [1, 1.5],
+    }
+
+
+# ---- what a cell displays
+
+
+def test_a_cell_displays_the_same_text_on_every_machine_and_keeps_parameters_in_metadata(shown):
+    explorables.show("recall", RECALL, alt="A <grid>.", caption="One & all.")
+    explorables.show("recall", RECALL | {"noise": 0.30000000001}, alt="A <grid>.", caption="One & all.")
+    (data, metadata), (other, _) = shown
+    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert (
+        data["text/html"]
+        == other["text/html"]
+        == (
+            '<figure class="physgen-explorable" data-module="recall"><p>A &lt;grid&gt;. This figure is interactive in '
+            "JupyterLab and on the built page.</p><figcaption>One &amp; all.</figcaption></figure>"
+        )
+    )
+    assert data["text/plain"] == other["text/plain"] == "[interactive figure] One & all."
+    assert metadata == {
+        "physgen": {"module": "recall", "params": RECALL, "alt": "A <grid>.", "caption": "One & all."}
+    }
+
+
+def test_the_widget_runs_the_source_with_the_parameters(shown):
+    import ipywidgets
+
+    explorables.show("phase_diagram", PHASES, alt="alt", caption="caption")
+    model = shown[0][0]["application/vnd.jupyter.widget-view+json"]["model_id"]
+    widget = ipywidgets.Widget.widgets[model] if hasattr(ipywidgets.Widget, "widgets") else None
+    widget = widget or explorables.widget("phase_diagram", PHASES, alt="alt", caption="caption")
+    assert widget._esm == explorables.source("phase_diagram")
+    assert (widget.params, widget.alt, widget.caption) == (PHASES, "alt", "caption")
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("alt", "caption", "named"),
+    [("", "c", "alt"), (" \n", "c", "alt"), (None, "c", "alt"), ("a", "", "caption")],
+)
+def test_a_figure_without_text_alternative_or_caption_is_refused(shown, alt, caption, named):
+    with pytest.raises(ValueError, match=f"{named} is empty"):
+        explorables.html("recall", RECALL, alt, caption)
+    with pytest.raises(ValueError, match=f"{named} is empty"):
+        explorables.show("recall", RECALL, alt=alt, caption=caption)
+    assert not shown
+
+
+BAD_RECALL = {
+    "side": [1, 25, 2.0, None],
+    "patterns": [[], ["1100", "10"], ["1100", "12ab"], "1100", ["1100"] * 13],
+    "names": [["A"], ["A", ""], None],
+    "seed": [-1, 2**53, 1.5, True],
+    "stored": [0, 3, 1.5],
+    "target": [-1, 2],
+    "steps": [-1, 0.5],
+    "noise": [-0.1, 0.6, "0.1"],
+    "temperature": [-0.1, 2],
+    "couplings": ["hebbian", None],
+}
+BAD_PHASES = {
+    "lines": [{}, {"unknown": PHASES["lines"]["spin_glass"]}, None],
+    "alpha_max": [0, 2],
+    "t_max": [0, 6],
+    "alpha": [-0.01, 0.2],
+    "temperature": [0, 1.6],
+    "n_spins": [4, 10_000, 100.0],
+    "sweeps": [1, 0.5],
+    "seed": [-1],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in BAD_RECALL.items() for v in values])
+def test_recall_refuses_a_parameter_out_of_range_by_name(key, value):
+    with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
+        explorables.html("recall", RECALL | {key: value}, "alt", "caption")
+
+
+def test_recall_refuses_to_start_from_a_pattern_that_is_not_stored():
+    explorables.html("recall", RECALL | {"stored": 2, "target": 1}, "alt", "caption")
+    with pytest.raises(ValueError, match="^target: got 1; expected an integer from 0 to 0"):
+        explorables.html("recall", RECALL | {"stored": 1, "target": 1}, "alt", "caption")
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in BAD_PHASES.items() for v in values])
+def test_the_phase_diagram_refuses_a_parameter_out_of_range_by_name(key, value):
+    with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
+        explorables.html("phase_diagram", PHASES | {key: value}, "alt", "caption")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [None, {"alpha": [0, 1]}, {"alpha": [0, 1], "temperature": [1]}, {"alpha": [0], "temperature": [1]}],
+)
+def test_a_phase_line_needs_two_lists_of_one_length(line):
+    with pytest.raises(ValueError, match="mixture.*expected alpha and temperature"):
+        explorables.html("phase_diagram", {"lines": {"mixture": line}}, "alt", "caption")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j, object(), {1, 2}])
+def test_what_json_cannot_hold_is_refused_with_its_place(value):
+    with pytest.raises(ValueError, match=r"params\['deep'\]\[1\]"):
+        explorables.html("plot", {"deep": [0, value]}, "alt", "caption")
+
+
+def test_parameters_that_are_no_dict_are_refused():
+    with pytest.raises(ValueError, match="params: got list"):
+        explorables.html("plot", [], "alt", "caption")
