@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-
 from physgen import explorables, figures
 
 COMMON = explorables._text("common")
 MODULES = {name: explorables._text(name) for name in explorables.NAMES}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 RECALL = {"side": 2, "patterns": ["1100", "1010"], "names": ["A", "B"]}
 PHASES = {"lines": {"spin_glass": {"alpha": [0.0, 0.16], "temperature": [1.0, 1.4]}}}
 PARAMS = {"recall": RECALL, "phase_diagram": PHASES, "plot": {}}
@@ -35,19 +35,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What a cell displays: a list of (data, metadata)."""
-    outputs = []
-
-    def display(data, *, raw, metadata):
-        assert raw
-        outputs.append((data, metadata))
-
-    monkeypatch.setattr("IPython.display.display", display)
-    return outputs
 
 
 def palette(theme: str) -> dict[str, str]:
@@ -166,34 +153,30 @@ def test_tensors_become_lists_of_twelve_digits():
 # ---- what a cell displays
 
 
-def test_a_cell_displays_the_same_text_on_every_machine_and_keeps_parameters_in_metadata(shown):
+def test_a_cell_displays_the_same_text_on_every_machine_and_keeps_parameters_in_metadata(emitted):
     explorables.show("recall", RECALL, alt="A <grid>.", caption="One & all.")
-    explorables.show("recall", RECALL | {"noise": 0.30000000001}, alt="A <grid>.", caption="One & all.")
-    (data, metadata), (other, _) = shown
-    assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
-    assert (
-        data["text/html"]
-        == other["text/html"]
-        == (
-            '<figure class="physgen-explorable" data-module="recall"><p>A &lt;grid&gt;. This figure is interactive in '
-            "JupyterLab and on the built page.</p><figcaption>One &amp; all.</figcaption></figure>"
-        )
+    explorables.show("recall", RECALL | {"noise": 0.3}, alt="A <grid>.", caption="One & all.")
+    (data, record), (other, _) = emitted
+    assert set(data) == {WIDGET, "text/html", "text/plain"}
+    assert data["text/html"] == other["text/html"]
+    assert data["text/html"] == (
+        '<figure class="physgen-explorable" data-module="recall"><p>A &lt;grid&gt;. This figure is interactive in '
+        "JupyterLab and on the built page.</p><figcaption>One &amp; all.</figcaption></figure>"
     )
     assert data["text/plain"] == other["text/plain"] == "[interactive figure] One & all."
-    assert metadata == {
-        "physgen": {"module": "recall", "params": RECALL, "alt": "A <grid>.", "caption": "One & all."}
-    }
+    assert record == {"module": "recall", "params": RECALL, "alt": "A <grid>.", "caption": "One & all."}
 
 
-def test_the_widget_runs_the_source_with_the_parameters(shown):
-    import ipywidgets
-
-    explorables.show("phase_diagram", PHASES, alt="alt", caption="caption")
-    model = shown[0][0]["application/vnd.jupyter.widget-view+json"]["model_id"]
-    widget = ipywidgets.Widget.widgets[model] if hasattr(ipywidgets.Widget, "widgets") else None
-    widget = widget or explorables.widget("phase_diagram", PHASES, alt="alt", caption="caption")
+def test_the_widget_runs_the_source_with_the_parameters():
+    widget = explorables.widget("phase_diagram", PHASES, alt="alt", caption="caption")
     assert widget._esm == explorables.source("phase_diagram")
     assert (widget.params, widget.alt, widget.caption) == (PHASES, "alt", "caption")
+
+
+def test_a_cell_displays_the_given_view_instead_of_the_figure_alone(emitted):
+    view = explorables.widget("recall", RECALL, alt="alt", caption="caption")
+    explorables.show("recall", RECALL, alt="alt", caption="caption", view=view)
+    assert emitted[0][0][WIDGET]["model_id"] == view.model_id
 
 
 # ---- what is refused
@@ -203,12 +186,12 @@ def test_the_widget_runs_the_source_with_the_parameters(shown):
     ("alt", "caption", "named"),
     [("", "c", "alt"), (" \n", "c", "alt"), (None, "c", "alt"), ("a", "", "caption")],
 )
-def test_a_figure_without_text_alternative_or_caption_is_refused(shown, alt, caption, named):
+def test_a_figure_without_text_alternative_or_caption_is_refused(emitted, alt, caption, named):
     with pytest.raises(ValueError, match=f"{named} is empty"):
         explorables.html("recall", RECALL, alt, caption)
     with pytest.raises(ValueError, match=f"{named} is empty"):
         explorables.show("recall", RECALL, alt=alt, caption=caption)
-    assert not shown
+    assert not emitted
 
 
 BAD_RECALL = {
@@ -243,7 +226,7 @@ def test_recall_refuses_a_parameter_out_of_range_by_name(key, value):
 
 def test_recall_refuses_to_start_from_a_pattern_that_is_not_stored():
     explorables.html("recall", RECALL | {"stored": 2, "target": 1}, "alt", "caption")
-    with pytest.raises(ValueError, match="^target: got 1; expected an integer from 0 to 0"):
+    with pytest.raises(ValueError, match=r"^target: got 1; expected an integer from 0 to 0"):
         explorables.html("recall", RECALL | {"stored": 1, "target": 1}, "alt", "caption")
 
 
@@ -258,7 +241,7 @@ def test_the_phase_diagram_refuses_a_parameter_out_of_range_by_name(key, value):
     [None, {"alpha": [0, 1]}, {"alpha": [0, 1], "temperature": [1]}, {"alpha": [0], "temperature": [1]}],
 )
 def test_a_phase_line_needs_two_lists_of_one_length(line):
-    with pytest.raises(ValueError, match="mixture.*expected alpha and temperature"):
+    with pytest.raises(ValueError, match=r"mixture.*expected alpha and temperature"):
         explorables.html("phase_diagram", {"lines": {"mixture": line}}, "alt", "caption")
 
 

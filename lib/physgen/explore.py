@@ -208,10 +208,8 @@ def explore(
         "sliders": [{"label": s.label, "texts": s.texts, "start": s.start} for s in scales]
     }
     _weigh(params, scales)
-    first = plots[
-        sum(s.start * math.prod(len(t.values) for t in scales[i + 1 :]) for i, s in enumerate(scales))
-    ]
-    view = _live(curves, scales, axes, first, alt, caption)
+    first = np.ravel_multi_index([s.start for s in scales], [len(s.values) for s in scales])
+    view = _live(curves, scales, axes, plots[first], alt, caption)
     explorables.show("plot", params, alt=alt, caption=caption, view=view)
 
 
@@ -243,7 +241,8 @@ class Scale:
 def _same(a, b) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return a == b
-    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    # A float32 tensor gives 0.1 as 0.10000000149.
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12)
 
 
 def _scale(name: str, given) -> Scale:

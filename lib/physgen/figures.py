@@ -11,7 +11,7 @@ import re
 
 from physgen.emit import emit
 
-__all__ = ["COLORS", "INK", "MUTED", "draw", "page_html", "show", "use_style"]
+__all__ = ["COLORS", "INK", "MUTED", "draw", "letters", "page_html", "show", "use_style"]
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 COLORS = {
@@ -137,3 +137,43 @@ def page_html(svg: str, alt: str, caption: str, prefix: str) -> str:
         f'<figure class="pg-figure"><div class="pg-scroll" tabindex="0" role="group" aria-label="figure">{svg}</div>'
         f"<figcaption>{escape(caption, quote=False)}</figcaption></figure>"
     )
+
+
+def letters(text: str, side: int):
+    """Each character of `text` as a pattern of ±1 on a side × side grid: ink is +1.
+
+    Parameters
+    ----------
+    text : str
+        One or more characters of the font DejaVu Sans, which comes with matplotlib.
+    side : int, ≥ 5
+
+    Returns
+    -------
+    torch.Tensor
+        (len(text), side²), int8; row by row from the top left.
+
+    Raises
+    ------
+    ValueError
+        If `text` is empty or blank, or `side` < 5.
+    """
+    import torch
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text or any(c.isspace() for c in text):
+        raise ValueError(f"text: got {text!r}; expected one or more printing characters")
+    if not isinstance(side, int) or side < 5:
+        raise ValueError(f"side: got {side!r}; expected an integer >= 5")
+    centre = (torch.arange(side) + 0.5) / side
+    points = torch.cartesian_prod(1 - centre, centre)[:, [1, 0]].numpy()
+    patterns = []
+    for character in text:
+        path = TextPath((0, 0), character, prop=FontProperties("DejaVu Sans", weight="bold"))
+        low, high = path.vertices.min(0), path.vertices.max(0)
+        # The letter fills the grid but for one cell on each side.
+        margin = 1.0 / side
+        inside = path.contains_points(low + (points - margin) / (1 - 2 * margin) * (high - low))
+        patterns.append(torch.where(torch.from_numpy(inside), 1, -1))
+    return torch.stack(patterns).to(torch.int8)

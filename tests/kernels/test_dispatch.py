@@ -7,7 +7,6 @@ import types
 
 import pytest
 import torch
-
 from physgen.kernels import dispatch, glauber, philox
 from physgen.kernels.dispatch import kernel, numba_function, over_rows
 
@@ -97,7 +96,11 @@ def test_every_backend_gets_the_checked_arguments(doubling):
 
 
 def test_a_kernel_keeps_the_name_and_the_signature_of_its_definition(doubling):
-    assert doubling.__name__ == "double" and doubling.__doc__ == "Twice x, shifted." and doubling.__wrapped__ is double
+    assert (
+        doubling.__name__ == "double"
+        and doubling.__doc__ == "Twice x, shifted."
+        and doubling.__wrapped__ is double
+    )
     with pytest.raises(TypeError, match="unexpected keyword argument 'shfit'"):
         doubling(torch.ones(1), shfit=1)
     with pytest.raises(TypeError, match="missing a required argument: 'x'"):
@@ -153,7 +156,10 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
 def test_functions_compiled_late_find_each_other_across_modules():
     first, second = types.ModuleType("first"), types.ModuleType("second")
     exec("def inner(x):\n    return x + 1\ndef unused(x):\n    return x", first.__dict__)
-    exec("def middle(x):\n    return 2 * inner(x)\ndef outer(x):\n    return middle(x) + inner(x)", second.__dict__)
+    exec(
+        "def middle(x):\n    return 2 * inner(x)\ndef outer(x):\n    return middle(x) + inner(x)",
+        second.__dict__,
+    )
     options = {"cache": False}
     for module, names in ((first, ("inner", "unused")), (second, ("middle", "outer"))):
         for name in names:
@@ -172,7 +178,9 @@ def test_numba_function_takes_options_or_none():
 
 def forked(queue):
     signs = torch.ones(64, 50, dtype=torch.int8)
-    queue.put(glauber.sequential_patterns(signs, signs[:3], 1.0, updates=20000, seed=1, backend="numba").tolist())
+    queue.put(
+        glauber.sequential_patterns(signs, signs[:3], 1.0, updates=20000, seed=1, backend="numba").tolist()
+    )
 
 
 def test_kernels_run_in_a_forked_process_after_they_ran_in_its_parent(monkeypatch):

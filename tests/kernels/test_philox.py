@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-
 from physgen.kernels.philox import key, philox, uniform
 
 FULL = 2**32 - 1
@@ -39,7 +38,19 @@ def test_backend_words_are_equal_over_random_counters_and_extreme_seeds():
 
 def test_the_triton_version_passes_these_tests_under_its_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", "backend_words"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        __file__,
+        "-k",
+        "backend_words",
+    ]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0 and "2 passed" in run.stdout, run.stdout + run.stderr
     code = "from physgen.kernels.philox import philox; print(philox.backends())"
@@ -63,7 +74,9 @@ def test_streams_of_seeds_steps_replicas_and_sites_do_not_overlap():
     steps = torch.tensor([0, 1, 2, 5, 1000, 2**32 - 1, 2**32, 2**32 + 1, 2**33])
     low, high = (steps & FULL)[:, None, None], (steps >> 32)[:, None, None]
     replicas, streams = torch.arange(64)[:, None], torch.arange(33)
-    blocks = torch.stack([philox(seed, low, high, replicas, streams).flatten(1) for seed in (0, 1, 2**32, 2**40 + 7)])
+    blocks = torch.stack(
+        [philox(seed, low, high, replicas, streams).flatten(1) for seed in (0, 1, 2**32, 2**40 + 7)]
+    )
     blocks = blocks.permute(0, 2, 1).reshape(-1, 4)
     # 76 032 blocks of 128 bits: two equal ones by chance have probability 1e-29; a single shared word, 2e-4 of the pairs of blocks.
     assert len(torch.unique(blocks, dim=0)) == len(blocks) == 4 * 9 * 64 * 33
@@ -101,7 +114,7 @@ def test_keys_follow_the_generator_and_leave_the_global_stream_alone():
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None, True])
 def test_a_seed_that_is_no_64_bit_integer_is_refused(seed):
-    with pytest.raises(ValueError, match="seed: got .* expected an integer in"):
+    with pytest.raises(ValueError, match=r"seed: got .* expected an integer in"):
         philox(seed, 0, 0, 0, 0)
 
 

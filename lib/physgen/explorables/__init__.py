@@ -16,6 +16,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+from physgen.emit import emit
+
 __all__ = ["NAMES", "html", "show", "source", "static_script"]
 
 NAMES = ("phase_diagram", "plot", "recall")
@@ -119,8 +121,6 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
     ValueError
         As `html`.
     """
-    from IPython.display import display
-
     params = _checked(name, params, alt, caption)
     view = widget(name, params, alt=alt, caption=caption) if view is None else view
     placeholder = (
@@ -134,7 +134,7 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
         "text/plain": f"[interactive figure] {caption}",
     }
     record = {"module": name, "params": params, "alt": alt, "caption": caption}
-    display(data, raw=True, metadata={"physgen": record})
+    emit(data, record)
 
 
 def widget(name: str, params: dict, *, alt: str, caption: str):

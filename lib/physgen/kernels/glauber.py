@@ -130,7 +130,7 @@ def _site_words(seed: int, step: int, replicas: int, n: int, device: torch.devic
     rows = torch.arange(replicas, device=device)[:, None]
     streams = torch.arange(1, 1 + (n + 3) // 4, device=device)
     words = philox.definition(seed, step & LOW, step >> 32, rows, streams)
-    return words.permute(1, 2, 0).reshape(replicas, -1)[:, :n]
+    return words.permute(1, 2, 0).flatten(1)[:, :n]
 
 
 # ----------------------------------------------------------------------------------------------------------- definitions
@@ -371,12 +371,14 @@ def _count(name: str, number: int) -> int:
     return value
 
 
-def _signs(name: str, value: torch.Tensor, shape: str) -> torch.Tensor:
+def _signs(name: str, value: torch.Tensor, shape: str, device: torch.device | None = None) -> torch.Tensor:
     """A two-dimensional int8 tensor of ±1, or ValueError."""
     if not isinstance(value, torch.Tensor) or value.dtype != torch.int8:
         raise ValueError(f"{name}: got {_kind(value)}; expected {shape} torch.int8 of +-1")
     if value.ndim != 2 or value.shape[1] == 0:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; expected {shape} with N >= 1")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: got device {value.device}; expected {device}, where the spins are")
     if value.numel() and not (-1 <= int(value.min()) and int(value.max()) <= 1 and bool(value.all())):
         raise ValueError(f"{name}: got values other than +-1; expected +-1")
     return value.contiguous()
@@ -405,6 +407,8 @@ def _field(field, n: int, whole: bool, device: torch.device) -> torch.Tensor:
     field = _placed("field", field, (n,), INTEGERS if whole else (torch.float64,), device)
     if not bool(field.isfinite().all()):
         raise ValueError("field: got NaN or infinite values; expected finite numbers")
+    if whole and bool((field.double().abs() >= 2**53).any()):
+        raise ValueError("field: got integers of 2**53 or more in size; expected smaller ones")
     return field.long() if whole else field
 
 
@@ -426,11 +430,10 @@ def _dense_inputs(spins, couplings, field, temperature, seed, scale, first_step,
 
 
 def _pattern_inputs(spins, patterns, temperature, seed, field, diagonal, first_step, **count) -> dict:
-    spins, patterns = _signs("spins", spins, "(R, N)"), _signs("patterns", patterns, "(K, N)")
-    n = spins.shape[1]
-    if len(patterns) == 0:
+    spins = _signs("spins", spins, "(R, N)")
+    n, patterns = spins.shape[1], _signs("patterns", patterns, "(K, N)", spins.device)
+    if len(patterns) == 0 or patterns.shape[1] != n:
         raise ValueError(f"patterns: got shape {tuple(patterns.shape)}; expected (K, {n}) with K >= 1")
-    patterns = _placed("patterns", patterns, (len(patterns), n), (torch.int8,), spins.device)
     field = _field(field, n, True, spins.device)
     if not isinstance(diagonal, bool):
         raise ValueError(f"diagonal: got {diagonal!r}; expected True or False")
@@ -699,7 +702,7 @@ def _parallel_patterns_numba(spins, patterns, temperature, steps, seed, field, d
     bits, xi = _bits(patterns), patterns.float()
     for step in range(first_step, first_step + steps):
         overlaps = _overlaps(out, bits)
-        kind = _exact(int(overlaps.abs().sum(1).max()))
+        kind = _exact(max(overlaps.abs().sum(1).tolist(), default=0))
         args = (overlaps.to(kind) @ xi.to(kind)).numpy(), field.numpy(), 0 if diagonal else k, law, key, step
         over_rows(partial(_decide_all, out.numpy(), *args), replicas, replicas * n * 4)
     return out

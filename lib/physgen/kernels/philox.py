@@ -121,7 +121,7 @@ def uniform(words: torch.Tensor) -> torch.Tensor:
     ValueError
         If `words` is not an integer tensor, or a word is out of range.
     """
-    return (_words("words", words) + 0.5) / 2**32
+    return (_words("words", words).double() + 0.5) / 2**32
 
 
 def checked_seed(seed: int) -> int:

@@ -1,0 +1,147 @@
+"""Error bars of correlated data: every simulation of the book states its means with them.
+
+With ρ_k the autocorrelation at lag k, the integrated autocorrelation time is τ_int = ½ + Σ_{k≥1} ρ_k (½ for independent data, in
+steps of the chain), n values are worth n/(2τ_int) independent ones, and the error of their mean is σ √(2τ_int/n). Blocking
+finds the same error with no sum over lags, from means over ever longer blocks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["MeanError", "autocorrelation_time", "blocking_error", "effective_sample_size", "mean_and_error"]
+
+
+class MeanError(NamedTuple):
+    """A mean, its standard error and the autocorrelation time behind it, scalars in float64."""
+
+    mean: torch.Tensor
+    error: torch.Tensor
+    tau: torch.Tensor
+
+
+def _chains(x) -> torch.Tensor:
+    if not isinstance(x, torch.Tensor) or x.ndim not in (1, 2) or x.is_complex():
+        came = f"{x.dtype}, shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
+        raise ValueError(f"x: got {came}; expected real numbers, one chain (n,) or several (chains, n)")
+    if x.shape[-1] < 2 or x.numel() == 0:
+        raise ValueError(f"x: got shape {tuple(x.shape)}; expected chains of n >= 2 values")
+    x = x.detach().double()
+    if not bool(x.isfinite().all()):
+        raise ValueError("x: got NaN or infinity; expected finite numbers")
+    return x.reshape(-1, x.shape[-1])
+
+
+def autocorrelation_time(x: torch.Tensor, window: float = 10.0) -> torch.Tensor:
+    """The integrated autocorrelation time τ_int = ½ + Σ_{k=1}^{M} ρ_k, with Sokal's window: the first M ≥ window · τ_int(M).
+
+    Several chains share one mean, and their autocovariances are averaged: chains stuck in different places then have τ_int ≈ n/2,
+    so that each counts as one value. Trust it for n ≥ 100 τ_int.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n,) or (chains, n)
+        Stationary data, n ≥ 2.
+    window : float, > 0
+        The sum ends after this many τ_int; 10 is the usual 5 of those who define 1 + 2 Σ ρ_k.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, float64, in steps of the chain; ½ if all values are equal.
+
+    Raises
+    ------
+    ValueError
+        If x is not real and finite, has the wrong shape or n < 2, or window ≤ 0.
+
+    Notes
+    -----
+    Madras, Sokal (1988), J. Stat. Phys. 50, 109, appendix C; Sokal (1997), Monte Carlo methods in statistical mechanics.
+    """
+    if not window > 0:
+        raise ValueError(f"window: got {window!r}; expected a number > 0")
+    x = _chains(x)
+    if bool((x == x[0, 0]).all()):
+        return torch.tensor(0.5, dtype=torch.float64)
+    n = x.shape[1]
+    # Padding with n zeros keeps the end of a chain from meeting its beginning.
+    spectrum = torch.fft.rfft(x - x.mean(), n=2 * n).abs().square().mean(0)
+    covariance = torch.fft.irfft(spectrum, n=2 * n)[:n]
+    tau = torch.cumsum(covariance / covariance[0], 0) - 0.5
+    closed = torch.arange(n) >= window * tau.cpu()
+    return tau[int(closed.int().argmax()) if bool(closed.any()) else n - 1]
+
+
+def effective_sample_size(x: torch.Tensor) -> torch.Tensor:
+    """The number of independent values that fix the mean as well: (number of values)/(2 τ_int), a scalar, float64.
+
+    Raises
+    ------
+    ValueError
+        As `autocorrelation_time`.
+    """
+    return x.numel() / (2 * autocorrelation_time(x))
+
+
+def mean_and_error(x: torch.Tensor) -> MeanError:
+    """Mean of correlated data, its standard error σ √(2τ_int/n), and τ_int.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n,) or (chains, n)
+        Stationary data; n counts the values of all chains.
+
+    Returns
+    -------
+    MeanError
+        ``mean``, ``error``, ``tau``; the error is 0 if all values are equal, which proves nothing about a chain that is stuck.
+
+    Raises
+    ------
+    ValueError
+        As `autocorrelation_time`.
+    """
+    tau, x = autocorrelation_time(x), _chains(x)
+    spread = x.std(correction=0) if bool((x != x[0, 0]).any()) else torch.zeros_like(tau)
+    return MeanError(x.mean(), spread * torch.sqrt(2 * tau / x.numel()), tau)
+
+
+def blocking_error(x: torch.Tensor) -> torch.Tensor:
+    """The standard error of the mean by blocking: neighbours are averaged in pairs until the blocks are independent.
+
+    With n_b blocks of B values the estimate is ε_B² = Var(block means)/(n_b − 1); the first B = 2^l with B³ > 2n (ε_B/ε_1)⁴ is
+    taken, where the bias of short blocks has fallen below the noise of few; if none is, the largest ε_B.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n,) or (chains, n)
+        Stationary data; values that fill no pair are left out.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, float64; 0 if all values are equal.
+
+    Raises
+    ------
+    ValueError
+        As `autocorrelation_time`.
+
+    Notes
+    -----
+    Flyvbjerg, Petersen (1989), J. Chem. Phys. 91, 461; the choice of B: Lee et al. (2011), PRE 83, 066706, eq. 25.
+    """
+    x = _chains(x)
+    if bool((x == x[0, 0]).all()):
+        return torch.tensor(0.0, dtype=torch.float64)
+    total, size, errors = x.numel(), 1, []
+    while x.shape[1] >= 2:
+        errors.append(x.var(correction=0) / (x.numel() - 1))
+        if size**3 > 2 * total * float(errors[-1] / errors[0]) ** 2:
+            return errors[-1].sqrt()
+        x = x[:, : x.shape[1] // 2 * 2].unflatten(1, (-1, 2)).mean(2)
+        size *= 2
+    return torch.stack(errors).max().sqrt()
