@@ -9,7 +9,7 @@ import notebooks
 import site_pages
 
 names = notebooks.check_names(os.environ.get("ONLY", "").split())
-if not notebooks.run(names):
+if notebooks.run(names):
     sys.exit(1)
 if names == notebooks.chapters():
     site_pages.build()

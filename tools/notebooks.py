@@ -86,13 +86,13 @@ def describe_failure(notebook, traceback: str) -> str:
     return f"{where}\n{ANSI.sub('', traceback).strip()}"
 
 
-def run(names: list[str], *, force: bool = False) -> bool:
-    """Execute the notebooks that are not fresh, with a line for each; True if all went well."""
+def run(names: list[str], *, force: bool = False) -> list[str]:
+    """Execute the notebooks that are not fresh, with a line for each; the names of those that failed."""
     todo = names if force else [n for n in names if not is_fresh(n)]
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} notebooks unchanged since they last ran", flush=True)
     if not todo:
-        return True
+        return []
     EXECUTED.mkdir(parents=True, exist_ok=True)
     workers = min(len(todo), os.cpu_count() or 1)
     failures = []
@@ -108,7 +108,7 @@ def run(names: list[str], *, force: bool = False) -> bool:
             failures += [o] if o.error else []
     for o in failures:
         print(f"\n{o.name}.ipynb, {o.error}\n\nRun only it again:  make book ONLY={o.name}", file=sys.stderr)
-    return not failures
+    return [o.name for o in failures]
 
 
 def store(name: str) -> None:
@@ -136,12 +136,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="part/chapter; all if none is named")
     options = parser.parse_args()
     names = check_names(options.names)
-    ok = run(names, force=options.store)
+    failed = run(names, force=options.store)
     if options.store:
         for name in names:
-            if is_fresh(name):
+            if name not in failed:
                 store(name)
-    sys.exit(0 if ok else 1)
+    sys.exit(1 if failed else 0)
 
 
 def check_names(names: list[str]) -> list[str]:

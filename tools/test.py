@@ -10,7 +10,7 @@ import notebooks
 import site_pages
 from paths import ROOT, quiet_environment
 
-if not notebooks.run(notebooks.chapters()):
+if notebooks.run(notebooks.chapters()):
     sys.exit(1)
 site_pages.build()
 # The notebooks run under a kernel of two threads here and of one for the site: their outputs must not know.

@@ -45,7 +45,8 @@ def test_every_notebook_below_book_is_in_the_table_of_contents():
 def test_notebook_was_executed_in_order_without_error(name):
     cells = code_cells(name)
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
-    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+    # Nothing printed either: warnings and raw numbers differ between machines.
+    assert {o.output_type for c in cells for o in c.outputs} <= {"display_data"}
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

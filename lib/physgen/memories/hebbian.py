@@ -149,7 +149,7 @@ def _same_size(spins: torch.Tensor, n: int) -> None:
 # ------------------------------------------------------------------------------------------------- units and noise
 
 
-@lru_cache
+@lru_cache(typed=True)  # 2.0 is refused even if 2 came before
 def threshold_functions(n_inputs: int) -> int:
     """The number of Boolean functions y = Θ(Σ_i J_i x_i − U*) of n inputs x ∈ {0, 1}ⁿ: 4, 14, 104, 1882 for n = 1 … 4.
 
@@ -482,13 +482,14 @@ def evolve(
 
 def _exact_form(couplings: torch.Tensor, field: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Couplings and field as integers with their common divisor, where they are such; else as they are."""
-    for scale in (1, len(couplings)):
-        whole = [(x * scale).round() for x in (couplings, field)]
-        near = all(
-            bool(((x * scale - w).abs() < 1e-9).all()) for x, w in zip((couplings, field), whole, strict=True)
-        )
-        if near and bool(whole[0].abs().max() < 2**20):
-            return whole[0].to(torch.int32), whole[1].to(torch.int32), float(scale)
+    n = len(couplings)
+    both = torch.cat([couplings, field[None]])
+    # What rounding leaves of an integer, and no more: small couplings are not zero.
+    near = n * 2.0**-52 * both.abs().max()
+    for scale in (1, n):
+        whole = (both * scale).round()
+        if bool(((both * scale - whole).abs() <= scale * near).all()) and bool(whole.abs().max() < 2**20):
+            return whole[:-1].to(torch.int32), whole[-1].to(torch.int32), float(scale)
     return couplings, field, 1.0
 
 
@@ -630,9 +631,11 @@ def transition_matrix(
         raise ValueError(f"couplings: got N = {n}; a transition matrix over all states serves N <= 12")
     _number(temperature, "temperature", 0, strict=True)
     states = all_states(n)
-    up = up_probability(local_fields(states, couplings, field) / temperature)
+    z = local_fields(states, couplings, field) / temperature
+    up, down = up_probability(z), up_probability(-z)
     if order == "parallel":
-        log_up, log_down = torch.log(up), torch.log1p(-up)
+        # Where g rounds to 1 its complement still has a logarithm; beyond e^{−1500} a probability is 0.
+        log_up, log_down = (torch.nn.functional.logsigmoid(x.clamp(-1500, 1500)) for x in (2 * z, -2 * z))
         plus = (states + 1) / 2
         return torch.exp(log_up @ plus.T + log_down @ (1 - plus).T)
     if order != "sequential":
@@ -641,7 +644,7 @@ def transition_matrix(
     row = torch.arange(2**n)
     for i in range(n):
         w[row, row | 1 << i] += up[:, i] / n
-        w[row, row & ~(1 << i)] += (1 - up[:, i]) / n
+        w[row, row & ~(1 << i)] += down[:, i] / n
     return w
 
 
@@ -895,4 +898,4 @@ def mixture_temperature(n_mixed: int) -> float:
         tanh2 = np.tanh(mixture_overlap(n_mixed, temperature) * z / temperature) ** 2
         return temperature - (1 - weight @ tanh2 + weight @ (pair * tanh2))
 
-    return optimize.brentq(eigenvalue, 0.05, 0.9, xtol=1e-14)
+    return optimize.brentq(eigenvalue, 0.1 * mixture_overlap(n_mixed), 0.9, xtol=1e-14)

@@ -83,7 +83,7 @@ __all__ = [
     "zero_temperature_overlap",
 ]
 
-FAR = 37.0  # φ(x) underflows soon after: beyond, the kink of the local field has no weight
+FAR = 25.0  # φ(x) = 10⁻¹³⁶: beyond, the kink of the local field has no weight
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
 DYADIC = np.concatenate([-(2.0 ** np.arange(5, -1, -1)), [0.0], 2.0 ** np.arange(6)])
 BRANCHES = "retrieval", "spin_glass"
@@ -401,15 +401,20 @@ def _normal(x: float) -> float:
 def _rule(x: float, b: float) -> tuple[np.ndarray, np.ndarray]:
     """Nodes d = x + z and weights φ(z) dz: panels of 20 points, refined dyadically about the kink of tanh(bd) at d = 0."""
     low, high = -10.0, 10.0
-    if x < FAR:
+    if x <= FAR:
         low = min(low, -x - 1)
     edges = np.linspace(low, high, math.ceil((high - low) / 1.25) + 1) + x
-    if x < FAR:
+    if x <= FAR:
         edges = np.sort(np.concatenate([edges, np.clip(DYADIC / b, x + low, x + high)]))
     half = np.diff(edges) / 2
     half, middle = half[half > 0, None], (edges[:-1] + half)[half > 0, None]
     d = (middle + half * NODES).ravel()
     return d, (half * WEIGHTS).ravel() * np.exp(-((d - x) ** 2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _mean_tanh(x: float, b: float) -> float:
+    d, w = _rule(x, b)
+    return float(w @ np.tanh(b * d))
 
 
 def _tanh_moments(x: float, b: float) -> tuple[float, float, float, float]:
@@ -484,7 +489,7 @@ def _isotherm(x: float, temperature: float, n: int = 1) -> Point:
 
     def excess(log_b: float) -> float:
         b = math.exp(log_b)
-        m = sum(weight * k / n * _tanh_moments(k * x, b)[0] for k, weight in _signs(n))
+        m = sum(weight * k / n * _mean_tanh(k * x, b) for k, weight in _signs(n))
         return math.log(m / (b * x * temperature))
 
     log_b = brentq(excess, math.log(1e-8 / max(x, 1)), -math.log(x * temperature), xtol=1e-14, rtol=1e-14)
@@ -548,7 +553,7 @@ def _spin_glass(alpha: float, temperature: float) -> Point | None:
 
 def _solution(alpha: float, temperature: float, branch: str) -> Point | None:
     found = _retrieval(alpha, temperature) if branch == "retrieval" else None
-    return found or _spin_glass(alpha, temperature)
+    return _spin_glass(alpha, temperature) if found is None else found
 
 
 # ------------------------------------------------------------------------------------------------- replica symmetry
@@ -651,11 +656,6 @@ def replica_symmetric_entropy(alpha: float, temperature: float, branch: str = "r
     alpha, temperature, branch
         As in `replica_symmetric`.
 
-    Returns
-    -------
-    float
-        −∞ in the limit α → 0⁺, T = 0 of the spin glass is not reached: the first term vanishes with α.
-
     Raises
     ------
     ValueError
@@ -674,3 +674,576 @@ def replica_symmetric_entropy(alpha: float, temperature: float, branch: str = "r
     c = 1 / temperature if p is None else p.s / p.sigma
     disorder = math.log(2) if p is None else _log_moments(p.x, p.b)[1]
     return disorder - (alpha / 2 * (math.log1p(-c) + c / (1 - c)) if alpha else 0.0)
+
+
+# ------------------------------------------------------------------------------------------------- T = 0
+
+
+@lru_cache
+def critical_load() -> tuple[float, float]:
+    """The largest load of the retrieval solution at T = 0, and its overlap: (α_c, m_c) = (0.1379056, 0.967417).
+
+    With y = m/√(2αr), √(2α) = erf(y)/y − (2/√π) e^{−y²} and m = erf(y); α_c is the maximum over y, at
+    erf(y) = (2/√π) y (1 + 2y²) e^{−y²}.
+
+    Returns
+    -------
+    (float, float)
+
+    Notes
+    -----
+    Amit, Gutfreund, Sompolinsky (1985), PRL 55, 1530: 0.138 and 0.97; claim HEB-46. Replica symmetry breaking moves α_c slightly.
+    """
+    c = 2 / math.sqrt(math.pi)
+    y = brentq(lambda y: float(erf(y)) - c * y * (1 + 2 * y * y) * math.exp(-y * y), 1.0, 2.0, xtol=1e-15)
+    return (float(erf(y)) / y - c * math.exp(-y * y)) ** 2 / 2, float(erf(y))
+
+
+def zero_temperature_overlap(alpha: float) -> float:
+    """The retrieval overlap at T = 0, m = erf(y) of `critical_load`; 0 above α_c. Raises ValueError if alpha is negative."""
+    return replica_symmetric(alpha, 0.0).m
+
+
+def spin_glass_ground_energy(alpha: float) -> float:
+    """The replica-symmetric energy of the spin glass at T = 0: −1/π − √(2α/π). Raises ValueError if alpha is negative."""
+    return -1 / math.pi - math.sqrt(2 * _load(alpha) / math.pi)
+
+
+def zero_temperature_energies(alpha: float) -> GroundEnergies:
+    """Replica-symmetric energies per spin at T = 0 of the stored pattern and of the spin glass.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+        Above α_c there is no retrieval solution, and both are the energy of the spin glass.
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative or not finite.
+
+    Notes
+    -----
+    Claim HEB-46: the pattern is the lower of the two below `global_minimum_load`.
+    """
+    return GroundEnergies(replica_symmetric(alpha, 0.0).free_energy, spin_glass_ground_energy(alpha))
+
+
+@lru_cache
+def global_minimum_load() -> float:
+    """The load below which a stored pattern is the global minimum at T = 0: 0.05185 (Amit et al. 1985 quote 0.051)."""
+    return brentq(lambda a: float(np.subtract(*zero_temperature_energies(a))), 1e-3, 0.13, xtol=1e-15)
+
+
+# ------------------------------------------------------------------------------------------------- lines of the phase diagram
+
+
+def spin_glass_temperature(alpha: float) -> float:
+    """T_g = 1 + √α, where the spin glass sets in, continuously. Raises ValueError if alpha is negative."""
+    return 1 + math.sqrt(_load(alpha))
+
+
+@lru_cache(maxsize=1024)
+def _first_order_load(temperature: float) -> float:
+    """The load at which retrieval and spin glass have one free energy, on an isotherm."""
+
+    def difference(log_x: float) -> float:
+        p = _isotherm(math.exp(log_x), temperature)
+        return p.free_energy(p.alpha, temperature) - _spin_glass(p.alpha, temperature).free_energy(
+            p.alpha, temperature
+        )
+
+    low = high = math.log(_last(temperature).x)
+    while difference(high) > 0:
+        low, high = high, high + 0.7
+    return _isotherm(math.exp(brentq(difference, low, high, xtol=1e-13)), temperature).alpha
+
+
+@lru_cache(maxsize=1024)
+def _mixture_load(temperature: float, n: int, stable: bool) -> float:
+    """The largest load of a symmetric mixture on an isotherm: of any, or of a locally stable one."""
+    p = _last(temperature, n)
+    if not stable or p.stable_mixture:
+        return p.alpha
+    low = high = math.log(p.x)
+    while not _isotherm(math.exp(high), temperature, n).stable_mixture:
+        low, high = high, high + 0.7
+        if high > 20:  # the load is below e^{−40}
+            return 0.0
+
+    def load(log_x: float) -> float:
+        return _isotherm(math.exp(log_x), temperature, n).alpha
+
+    def eigenvalue(log_x: float) -> float:
+        p = _isotherm(math.exp(log_x), temperature, n)
+        return p.sigma - p.breaking
+
+    edge = brentq(eigenvalue, low, high, xtol=1e-13)
+    # With two humps the load may still rise beyond the edge of stability.
+    hump = minimize_scalar(lambda x: -load(x), bounds=(edge, edge + 1.5), method="bounded")
+    return max(load(edge), -float(hump.fun))
+
+
+@lru_cache
+def _summit(load: Callable[..., float], *args) -> tuple[float, float]:
+    """The temperature at which a line has its largest load, and that load: the lines turn back at low T."""
+    best = minimize_scalar(
+        lambda t: -load(t, *args), bounds=(0.0, 0.2), method="bounded", options={"xatol": 1e-7}
+    )
+    return max((-float(best.fun), float(best.x)), (load(0.0, *args), 0.0))[::-1]
+
+
+def _highest(alpha: float, top: float, load: Callable[..., float], *args, margin: float = 1e-9) -> float:
+    """The highest temperature at which a line, load(T) falling to 0 at `top`, has the load alpha; 0 where it never does."""
+    start, largest = _summit(load, *args)
+    if alpha > largest:
+        return 0.0
+    stop = top * (1 - margin)
+    least = load(stop, *args)
+    if alpha <= least or alpha == 0:  # the load falls as (top − T)²
+        return top - (top - stop) * math.sqrt(alpha / least) if alpha else top
+    return brentq(lambda t: math.sqrt(load(t, *args)) - math.sqrt(alpha), start, stop, xtol=1e-14)
+
+
+def _retrieval_load(temperature: float) -> float:
+    return _last(temperature).alpha
+
+
+def retrieval_spinodal(alpha: float) -> float:
+    """T_M(α), the temperature above which there is no retrieval solution.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+
+    Returns
+    -------
+    float
+        T_M, 1 at alpha = 0; 0 where there is no retrieval solution at any temperature, α > 0.138189. The replica-symmetric line
+        turns back: between α_c = 0.137906 and 0.138189 the solution lives in a window of temperatures, whose top this is.
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative or not finite.
+
+    Notes
+    -----
+    Amit, Gutfreund, Sompolinsky (1987), Ann. Phys. 173, 30; the turn: Naef, Canning (1992), J. Physique I 2, 247; claim HEB-47.
+    """
+    return _highest(_load(alpha), 1.0, _retrieval_load)
+
+
+def first_order_line(alpha: float) -> float:
+    """T_c(α), below which the retrieval solution has a lower free energy than the spin glass.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+
+    Returns
+    -------
+    float
+        T_c, 1 at alpha = 0; 0 where the spin glass is lower at all temperatures. This line turns back too: its largest load lies
+        a little above `global_minimum_load`, where it meets T = 0.
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative or not finite.
+
+    Notes
+    -----
+    Amit, Gutfreund, Sompolinsky (1987), Ann. Phys. 173, 30; claim HEB-47.
+    """
+    # Closer to T = 1 the two free energies agree to rounding.
+    return _highest(_load(alpha), 1.0, _first_order_load, margin=1e-4)
+
+
+def mixture_spinodal(alpha: float, n_mixed: int = 3, stable: bool = True) -> float:
+    """The temperature below which the symmetric mixture of n patterns is a (locally stable) replica-symmetric solution.
+
+    Stable: the Hessian of the free energy on differences of the n overlaps, 1 − β E (1 − ξ¹ξ²) sech² B, is positive (this
+    direction does not mix with q and r). At α = 0 the line ends where that eigenvalue vanishes, `hebbian.mixture_temperature`,
+    0.45979 for n = 3; at T = 0 it ends where the solution ceases to exist, while still stable: α = 0.02994 for n = 3.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+    n_mixed : int, odd, ≥ 3
+    stable : bool
+        False: only that the solution exists. That line is the same at low T and ends at T = 1 for α = 0.
+
+    Returns
+    -------
+    float
+        0 where there is no such temperature.
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative or not finite, or `n_mixed` is not odd and at least 3.
+
+    Notes
+    -----
+    Amit, Gutfreund, Sompolinsky (1987), Ann. Phys. 173, 30; claim HEB-36.
+    """
+    alpha, n = _load(alpha), _odd(n_mixed, 3)
+    return _highest(alpha, mixture_temperature(n) if stable else 1.0, _mixture_load, n, bool(stable))
+
+
+def _unstable(x: float) -> Point:
+    """The point of the de Almeida–Thouless line at x: b² E sech⁴ b(x + z) = q."""
+
+    def excess(log_b: float) -> float:
+        _, q, _, s4 = _tanh_moments(x, math.exp(log_b))
+        return log_b + math.log(s4 / q)
+
+    return _point(x, math.exp(brentq(excess, math.log(1e-3), math.log(10 / _normal(x)), xtol=1e-14)))
+
+
+@lru_cache
+def _unstable_end() -> Point:
+    """Where the de Almeida–Thouless line of the retrieval solution meets the spinodal."""
+    x = brentq(lambda x: x - _last(_unstable(x).temperature).x, 1.9, 2.4, xtol=1e-10)
+    return _unstable(x)
+
+
+def almeida_thouless(alpha: float, branch: str = "retrieval") -> float:
+    """The temperature below which replica symmetry is unstable: αβ² E sech⁴ B = (1 − C)² at the replica-symmetric solution.
+
+    In x = m/σ, b = βσ this is b² E sech⁴ b(x + z) = q. For small α, T ≈ √(8α/9π) e^{−1/(2α)}.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+    branch : "retrieval" or "spin_glass"
+        The spin glass is unstable as soon as it exists: T_g = 1 + √α.
+
+    Returns
+    -------
+    float
+        Where the whole retrieval branch is unstable (α beyond the point at which the line meets the spinodal, close to α_c):
+        T_M, or 0 if there is none. 0 also where it is less than 10⁻¹³⁰ (α < 1/25²).
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative or not finite, or `branch` is neither.
+
+    Notes
+    -----
+    de Almeida, Thouless (1978), J. Phys. A 11, 983; Amit, Gutfreund, Sompolinsky (1985), PRL 55, 1530.
+    """
+    alpha = _load(alpha)
+    if _branch(branch) == "spin_glass":
+        return spin_glass_temperature(alpha)
+    if alpha >= _unstable_end().alpha:
+        return retrieval_spinodal(alpha)
+    if alpha <= _unstable(FAR).alpha:
+        return 0.0
+    x = brentq(lambda x: _unstable(x).alpha - alpha, _unstable_end().x, FAR, xtol=1e-14)
+    return _unstable(x).temperature
+
+
+def phase_lines(n: int = 41) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The lines of the (α, T) plane, ready to draw.
+
+    Parameters
+    ----------
+    n : int, ≥ 2
+        Points per line.
+
+    Returns
+    -------
+    dict
+        "spin_glass" (α up to 0.16), "spinodal", "first_order", "mixture" (three patterns, locally stable) and
+        "almeida_thouless" (of the retrieval solution), each (alpha, temperature), float64 tensors of shape (n,), T falling from
+        the left end of the line for the middle three.
+
+    Raises
+    ------
+    ValueError
+        If n < 2.
+    """
+    if _count(n, "n", 2) and n > 10_000:
+        raise ValueError(f"n: got {n}; expected at most 10000 points")
+    alpha = np.linspace(0, 0.16, n)
+    lines = {"spin_glass": (alpha, 1 + np.sqrt(alpha))}
+    loads = {
+        "spinodal": (1.0, _retrieval_load),
+        "first_order": (1.0, _first_order_load),
+        "mixture": (mixture_temperature(3), lambda t: _mixture_load(t, 3, True)),
+    }
+    for name, (top, load) in loads.items():
+        t = np.linspace(top, 0, n)
+        lines[name] = np.array([0.0, *(load(float(t)) for t in t[1:])]), t
+    unstable = [_unstable(x) for x in np.geomspace(FAR, _unstable_end().x, n - 1)]
+    lines["almeida_thouless"] = (
+        np.array([0.0, *(p.alpha for p in unstable)]),
+        np.array([0.0, *(p.temperature for p in unstable)]),
+    )
+    return {name: (torch.from_numpy(a), torch.from_numpy(t)) for name, (a, t) in lines.items()}
+
+
+# ------------------------------------------------------------------------------------------------- high temperature, enumeration
+
+
+def annealed_free_energy(alpha: float, beta: float, n_spins: int | None = None) -> float:
+    """f = −log E Z/(βN): −βf = ln 2 − (α/2) ln(1 − β) − αβ/2 as N → ∞ (β < 1), or exactly at finite N.
+
+    For T > T_g the annealed average is the quenched one as N → ∞; below, it is too low.
+
+    Parameters
+    ----------
+    alpha : float, ≥ 0
+    beta : float, > 0
+        Below 1 unless `n_spins` is given.
+    n_spins : int, optional
+        N, with K = αN an integer: then E Z = 2^N (E e^{βNm²/2 − β/2})^K, m a mean of N fair signs.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or αN is not an integer.
+
+    Notes
+    -----
+    Claim HEB-48.
+    """
+    alpha, beta = _load(alpha), _beta(beta)
+    if n_spins is None:
+        if beta >= 1:
+            raise ValueError(f"beta: got {beta}; the annealed average of an infinite system exists below 1")
+        return -(math.log(2) - alpha / 2 * math.log1p(-beta) - alpha * beta / 2) / beta
+    n = _count(n_spins, "n_spins", 1)
+    k = round(alpha * n)
+    if abs(k - alpha * n) > 1e-9 * max(1, k):
+        raise ValueError(f"alpha: got {alpha} at N = {n}; expected alpha * n_spins to be an integer, K")
+    log_c, total = _log_binomials(n)
+    pattern = logsumexp(log_c + beta * total**2 / (2 * n)) - n * math.log(2) - beta / 2
+    return float(-(math.log(2) + k / n * pattern) / beta)
+
+
+def enumerated_free_energy(patterns: torch.Tensor, beta: float) -> float:
+    """f = −log Z/(βN) of one set of patterns, J_ii = 0, by enumeration of the 2^N states.
+
+    Parameters
+    ----------
+    patterns : torch.Tensor, shape (K, N)
+        Of ±1, N ≤ 20.
+    beta : float, > 0
+
+    Raises
+    ------
+    ValueError
+        If the patterns are not ±1, N > 20 or beta ≤ 0.
+
+    Notes
+    -----
+    Claims HEB-42, HEB-48.
+    """
+    xi, beta = _patterns(patterns), _beta(beta)
+    n = xi.shape[1]
+    return float(-torch.logsumexp(-beta * energy_from_overlaps(all_states(n), xi), 0) / (beta * n))
+
+
+def fixed_point_census(patterns: torch.Tensor) -> FixedPoints:
+    """All strict fixed points, s_i Σ_j J_ij s_j > 0 at every site, of Hebb's couplings with J_ii = 0, by enumeration.
+
+    Parameters
+    ----------
+    patterns : torch.Tensor, shape (K, N)
+        Of ±1, N ≤ 20.
+
+    Returns
+    -------
+    FixedPoints
+        ``count``, ``spurious`` (neither a stored pattern nor its negative), ``energies`` (H/N) and ``max_overlaps``
+        (max_μ |m_μ|) of each, float64.
+
+    Raises
+    ------
+    ValueError
+        If the patterns are not ±1 or N > 20.
+
+    Notes
+    -----
+    N times a field is an integer and exact in float64, so a tie is a tie; claim HEB-49.
+    """
+    xi = _patterns(patterns)
+    k, n = xi.shape
+    found = []
+    for s in all_states(n).split(2**15):
+        found.append(s[(s * (s @ xi.T @ xi) - k > 0).all(1)])
+    s = torch.cat(found)
+    largest = overlaps(s, xi).abs().amax(1) if len(s) else torch.zeros(0, dtype=torch.float64)
+    energies = energy_from_overlaps(s, xi) / n if len(s) else torch.zeros(0, dtype=torch.float64)
+    return FixedPoints(len(s), int((largest < 1).sum()), energies, largest)
+
+
+# ------------------------------------------------------------------------------------------------- simulation
+
+
+def retrieve(
+    n_spins: int,
+    n_patterns: int,
+    temperature: float,
+    *,
+    sweeps: int,
+    replicas: int,
+    generator: torch.Generator | None = None,
+    start_overlap: float = 1.0,
+    burn_in: int | None = None,
+) -> Retrieval:
+    """Simulate recall: sequential Glauber dynamics from a stored pattern, and the time average of its overlap m_1.
+
+    Every replica has random patterns of its own, so the error bar contains the disorder.
+
+    Parameters
+    ----------
+    n_spins, n_patterns : int, ≥ 1
+    temperature : float, ≥ 0
+    sweeps : int, ≥ 1
+        Sweeps of N updates each.
+    replicas : int, ≥ 2
+    generator : torch.Generator, optional
+        None draws fresh entropy.
+    start_overlap : float in [−1, 1]
+        p: each spin starts as ξ_i¹ times a sign of mean p.
+    burn_in : int, optional
+        Sweeps that are not averaged over, half of them by default.
+
+    Returns
+    -------
+    Retrieval
+        ``mean`` and ``error`` of m_1, ``overlaps`` (replicas,).
+
+    Raises
+    ------
+    ValueError
+        If a size or a value is out of range.
+
+    Notes
+    -----
+    Claims HEB-46, HEB-47.
+    """
+    n, k = _count(n_spins, "n_spins", 1), _count(n_patterns, "n_patterns", 1)
+    temperature, sweeps, replicas = (
+        _temperature(temperature),
+        _count(sweeps, "sweeps", 1),
+        _count(replicas, "replicas", 2),
+    )
+    burn_in = sweeps // 2 if burn_in is None else _count(burn_in, "burn_in", 0)
+    if burn_in >= sweeps:
+        raise ValueError(f"burn_in: got {burn_in}; expected fewer than the {sweeps} sweeps")
+    own = torch.Generator().manual_seed(philox.key(generator))
+    m = torch.zeros(replicas, dtype=torch.float64)
+    for replica in range(replicas):
+        xi = random_patterns(k, n, generator=own)
+        s, seed = xi[:1] * rademacher(start_overlap, (1, n), generator=own), philox.key(own)
+        for sweep in range(sweeps):
+            s = glauber.sequential_patterns(s, xi, temperature, updates=n, seed=seed, first_step=sweep * n)
+            if sweep >= burn_in:
+                m[replica] += (s[0].double() @ xi[0].double()) / n / (sweeps - burn_in)
+    return Retrieval(float(m.mean()), float(m.std() / math.sqrt(replicas)), m)
+
+
+def _grid_point(task: tuple) -> tuple[float, float]:
+    """One point of the sweep, a pure function of its arguments: the order of the points does not matter."""
+    (i, j), alpha, temperature, n_spins, sweeps, replicas, seed = task
+    state = np.random.SeedSequence([seed, i, j]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state) >> 1)
+    k = max(1, round(alpha * n_spins))
+    return retrieve(n_spins, k, temperature, sweeps=sweeps, replicas=replicas, generator=generator)[:2]
+
+
+def phase_diagram_sweep(
+    loads: torch.Tensor,
+    temperatures: torch.Tensor,
+    n_spins: int,
+    *,
+    sweeps: int,
+    replicas: int,
+    seed: int,
+    executor: Executor | None = None,
+) -> Sweep:
+    """`retrieve` on a grid of loads and temperatures, in parallel.
+
+    Parameters
+    ----------
+    loads : torch.Tensor, shape (A,)
+        Loads α > 0; K = max(1, round(αN)).
+    temperatures : torch.Tensor, shape (B,)
+        T ≥ 0.
+    n_spins : int, ≥ 1
+    sweeps, replicas : int
+        As in `retrieve`; the first half of the sweeps is not averaged over.
+    seed : int, ≥ 0
+        Point (i, j) draws from (seed, i, j): the result depends neither on the executor nor on the rest of the grid.
+    executor : concurrent.futures.Executor, optional
+        A process pool by default (processes are spawned, so a script needs its ``if __name__ == "__main__"``). Dask's
+        ``Client.get_executor()`` is one too.
+
+    Returns
+    -------
+    Sweep
+        ``mean`` and ``error``, each (A, B), float64.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    Notes
+    -----
+    A progress bar runs unless the environment says ``PHYSGEN_QUIET=1``.
+    """
+    alpha, temperature = _vector(loads, "loads"), _vector(temperatures, "temperatures")
+    if bool((alpha <= 0).any()) or bool((temperature < 0).any()):
+        raise ValueError(
+            "loads, temperatures: got a load <= 0 or a temperature < 0; expected α > 0 and T >= 0"
+        )
+    sizes = _count(n_spins, "n_spins", 1), _count(sweeps, "sweeps", 1), _count(replicas, "replicas", 2)
+    grid = list(product(range(len(alpha)), range(len(temperature))))
+    tasks = [
+        (ij, float(alpha[ij[0]]), float(temperature[ij[1]]), *sizes, _count(seed, "seed", 0)) for ij in grid
+    ]
+    if executor is None:
+        # Not forked: the threads of OpenMP do not survive it.
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            values = _run(pool, tasks)
+    else:
+        values = _run(executor, tasks)
+    mean, error = (
+        torch.tensor(values, dtype=torch.float64).reshape(len(alpha), len(temperature), 2).unbind(-1)
+    )
+    return Sweep(mean, error)
+
+
+def _run(executor: Executor, tasks: list[tuple]) -> list[tuple[float, float]]:
+    quiet = os.environ.get("PHYSGEN_QUIET") == "1"
+    return list(tqdm(executor.map(_grid_point, tasks), total=len(tasks), disable=quiet, desc="phase diagram"))
+
+
+# ------------------------------------------------------------------------------------------------- capacities
+
+
+def capacity_single(n: int) -> float:
+    """N/(2 ln N): the most patterns of which a given one is exactly stable with probability → 1. ValueError if n < 2."""
+    return _count(n, "n", 2) / (2 * math.log(n))
+
+
+def capacity_all(n: int) -> float:
+    """N/(4 ln N): the most patterns that are all exactly stable with probability → 1. ValueError if n < 2.
+
+    Notes
+    -----
+    McEliece, Posner, Rodemich, Venkatesh (1987), IEEE Trans. Inf. Theory 33, 461; claim HEB-29.
+    """
+    return _count(n, "n", 2) / (4 * math.log(n))
+
+
+def capacity_ags(n: int) -> float:
+    """α_c N: the most patterns that have a retrieval state near them, with a few per cent of wrong bits. ValueError if n < 1."""
+    return critical_load()[0] * _count(n, "n", 1)

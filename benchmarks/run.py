@@ -1,0 +1,102 @@
+"""Every kernel beside its peers, in one run on one core: prints one table and writes results/cpu.json.
+
+Each script of this folder has ``measure(interleaved, seed)``, which returns rows. Times are medians of processor time over
+repeats in which the calls take turns, so that a busy machine slows all alike; what counts are the ratios.
+
+    python benchmarks/run.py [--only NAME]
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"  # before torch and numpy read them
+
+import argparse
+import importlib
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from physgen import results
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = ("kernel", "size", "ours", "peer", "ratio", "floor", "share of floor", "GPU")
+SEED = 0
+
+
+def interleaved(calls: dict, repeats: int) -> dict[str, float]:
+    """Median processor seconds of each call, the calls taking turns, after one round that compiles."""
+    for call in calls.values():
+        call()
+    times = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def cells(row: dict) -> tuple[str, ...]:
+    target = f" (≥ {row['target']})" if row["target"] else ""
+    return (
+        row["kernel"],
+        row["size"],
+        f"{row['ours'] * 1e3:.2f} ms",
+        f"{row['peer']}, {row['peer_seconds'] * 1e3:.1f} ms",
+        f"{row['ratio']:.1f}×{target}",
+        f"{row['floor'] * 1e3:.2f} ms",
+        f"{row['share_of_floor']:.0%}",
+        row["gpu"],
+    )
+
+
+def table(rows: list[dict]) -> str:
+    lines = [COLUMNS, *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def main() -> None:
+    scripts = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run")
+    parser = argparse.ArgumentParser(description="Time the kernels beside their peers.")
+    parser.add_argument(
+        "--only", choices=scripts, help="one script; its table is printed and nothing is written"
+    )
+    only = parser.parse_args().only
+    sys.path.insert(0, str(HERE))
+    torch.set_num_threads(1)
+    begun, rows = time.perf_counter(), []
+    for name in [only] if only else scripts:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        rows += importlib.import_module(name).measure(interleaved, SEED)
+    for row in rows:
+        row["ratio"] = row["peer_seconds"] / row["ours"]
+        row["share_of_floor"] = row["floor"] / row["ours"]
+        row["gpu"] = "not measured"
+    print(table(rows))
+    if not only:
+        results.save(
+            HERE / "results" / "cpu.json",
+            what="kernels beside their peers, medians of interleaved runs, processor seconds on one core",
+            command="python benchmarks/run.py",
+            seconds=time.perf_counter() - begun,
+            seed=SEED,
+            values={"rows": [{key: rounded(value) for key, value in row.items()} for row in rows]},
+        )
+
+
+def rounded(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
