@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
 from physgen.kernels.glauber import parallel_patterns, sequential, sequential_patterns
 
 
@@ -55,7 +54,7 @@ def product_rate(interleaved, generator: torch.Generator) -> float:
 def one_by_one(interleaved, rate: float, generator: torch.Generator) -> list[dict]:
     n, k, replicas = 1000, 100, 100
     patterns = signs(k, n, generator=generator)
-    spins, updates = started(patterns, replicas, generator), n
+    spins, updates = started(patterns, replicas, generator), 10 * n
     floats, columns = patterns.float(), spins.float().T.contiguous()
     whole = (floats.T @ floats).long().fill_diagonal_(0)
     sites = torch.randint(n, (updates,), generator=generator)
@@ -68,9 +67,9 @@ def one_by_one(interleaved, rate: float, generator: torch.Generator) -> list[dic
             "Python loop": lambda: python_loop(couplings, rows, sites.numpy()),
             "torch over replicas": lambda: torch_over_replicas(floats, columns, sites.tolist()),
         },
-        7,
+        5,
     )
-    size, floor = f"N={n} K={k} R={replicas}, one sweep at T=0", replicas * updates * 2 * k / rate
+    size, floor = f"N={n} K={k} R={replicas}, 10 sweeps at T=0", replicas * updates * 2 * k / rate
     why = "K multiply-adds an update, at the rate of a float32 product"
     return [
         {"kernel": f"sequential, {ours}", "size": size, "ours": seconds[ours], "peer": peer, "peer_seconds": seconds[peer],

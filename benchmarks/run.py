@@ -8,11 +8,6 @@ repeats in which the calls take turns, so that a busy machine slows all alike; w
 
 from __future__ import annotations
 
-import os
-
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"  # before torch and numpy read them
-
 import argparse
 import importlib
 import statistics
@@ -21,7 +16,6 @@ import time
 from pathlib import Path
 
 import torch
-
 from physgen import results
 
 HERE = Path(__file__).resolve().parent

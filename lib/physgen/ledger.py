@@ -117,10 +117,17 @@ def _show(id: str, entry: dict, measured: list[float], expected: list[float], to
 
 def format_values(values: list[float], tol: float) -> str:
     """Values to the digit that the tolerance resolves, at most six of them written out."""
-    if tol > 0:
-        decimals = min(max(0, 1 - math.floor(math.log10(tol))), 15)
-        # Adding 0.0 turns −0 into 0, whose sign would depend on rounding.
-        texts = [f"{round(v, decimals) + 0.0:.{decimals}f}" if abs(v) < 1e6 else f"{v:.8g}" for v in values]
-    else:
-        texts = [f"{v:.15g}" for v in values]
+    texts = [_format(v, tol) for v in values]
     return ", ".join(texts[:6]) + (f", … ({len(texts)} values)" if len(texts) > 6 else "")
+
+
+def _format(value: float, tol: float) -> str:
+    if value == 0 or tol == 0:
+        return f"{value + 0.0:.15g}"  # + 0.0 turns −0 into 0
+    if abs(value) < tol:
+        return f"{value:.1g}"
+    if abs(value) >= 1e6:
+        return f"{value:.8g}"
+    decimals = min(max(0, 1 - math.floor(math.log10(tol))), 15)
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text

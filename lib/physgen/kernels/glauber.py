@@ -505,7 +505,7 @@ def _run_rows(spins, couplings, field, law, key, step, updates, start, stop):
     """Few updates: the field of a site is summed when the site is met."""
     floats, table, half, temperature, scale, tie = law
     n = spins.shape[1]
-    sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    sites, words = np.empty(TILE, np.uint64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s = spins[r]
         for done in range(0, updates, TILE):
@@ -524,7 +524,7 @@ def _run_fields(spins, fields, couplings, columns, field, law, key, step, update
     """Many updates: all fields are kept, and follow each flip by adding a column of the couplings."""
     floats, table, half, temperature, scale, tie = law
     n = spins.shape[1]
-    sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    sites, words = np.empty(TILE, np.uint64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s, f = spins[r], fields[r]
         for done in range(0, updates, TILE):
@@ -548,7 +548,7 @@ def _run_overlaps(spins, overlaps, xi, field, removed, law, key, step, updates, 
     floats, table, half, temperature, scale, tie = law
     n, k = xi.shape
     whole = overlaps.dtype.type
-    sites, words = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    sites, words = np.empty(TILE, np.uint64), np.empty(TILE, np.int64)
     for r in range(start, stop):
         s, overlap = spins[r], overlaps[r]
         for done in range(0, updates, TILE):
