@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from physgen.memories import hebbian, hopfield
-from scipy import integrate
+from scipy import integrate, optimize
 
 NAN = float("nan")
 
@@ -370,6 +370,36 @@ def test_a_stable_mixture_is_one_that_exists_and_existence_ends_at_temperature_o
     assert hopfield.mixture_spinodal(0.0, stable=False) == 1
 
 
+def mixture_hessian(alpha, temperature):
+    """∂²f/∂m_μ∂m_ν at the symmetric solution of three patterns: the eight signs one by one, Gauss–Hermite in z."""
+    z, w = np.polynomial.hermite_e.hermegauss(120)
+    w, xi = w / w.sum(), hebbian.all_states(3).numpy()
+
+    def tanh(m, r):
+        return np.tanh((m * xi.sum(1)[:, None] + math.sqrt(alpha * r) * z) / temperature)
+
+    def equations(v):
+        m, q, r = v
+        t = tanh(m, r)
+        c = (1 - q) / temperature
+        return [m - np.mean(xi[:, :1] * t, 0) @ w, q - np.mean(t**2, 0) @ w, r - q / (1 - c) ** 2]
+
+    m, q, r = optimize.fsolve(equations, (0.45, 0.7, 3.0), xtol=1e-13)
+    assert np.abs(equations((m, q, r))).max() < 1e-11 and m > 0.2
+    sech2 = (1 - tanh(m, r) ** 2) @ w
+    return np.eye(3) - (xi.T * sech2) @ xi / 8 / temperature
+
+
+@pytest.mark.parametrize("alpha", [0.0005, 0.001])
+def test_the_mixture_line_is_where_an_eigenvalue_on_differences_of_overlaps_vanishes(alpha):
+    line = hopfield.mixture_spinodal(alpha)
+    low, high = (np.linalg.eigvalsh(mixture_hessian(alpha, line + dt)) for dt in (-0.005, 0.005))
+    assert low[0] > 1e-3 and high[0] < -1e-3
+    # The field has width σ/T < 1 here, so that 120 nodes are exact to 1e-10.
+    at = np.linalg.eigvalsh(mixture_hessian(alpha, line))
+    assert at[:2] == pytest.approx([0, 0], abs=1e-8) and at[2] > 0.1
+
+
 @pytest.mark.parametrize("alpha", [0.005, 0.01, 0.015])
 def test_the_almeida_thouless_line_follows_its_asymptote_at_small_load(alpha):
     asymptote = math.sqrt(8 * alpha / (9 * math.pi)) * math.exp(-1 / (2 * alpha))
@@ -708,3 +738,12 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_by_its_name(name, call):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.13])
+def test_the_retrieval_branch_joins_its_zero_temperature_limit_without_a_gap(alpha):
+    cold = hopfield.replica_symmetric(alpha, 0.0)
+    for temperature in (1e-3, 0.02, 0.1):
+        warm = hopfield.replica_symmetric(alpha, temperature)
+        # dm/dT and df/dT are bounded by the entropy and the slope at the spinodal, well below 1 here.
+        assert abs(warm.m - cold.m) < temperature and abs(warm.free_energy - cold.free_energy) < temperature

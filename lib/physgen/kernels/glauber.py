@@ -379,7 +379,8 @@ def _signs(name: str, value: torch.Tensor, shape: str, device: torch.device | No
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; expected {shape} with N >= 1")
     if device is not None and value.device != device:
         raise ValueError(f"{name}: got device {value.device}; expected {device}, where the spins are")
-    if value.numel() and not (-1 <= int(value.min()) and int(value.max()) <= 1 and bool(value.all())):
+    size = value.abs()
+    if value.numel() and not int(size.min()) == int(size.max()) == 1:
         raise ValueError(f"{name}: got values other than +-1; expected +-1")
     return value.contiguous()
 

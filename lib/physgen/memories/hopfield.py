@@ -492,8 +492,9 @@ def _isotherm(x: float, temperature: float, n: int = 1) -> Point:
         m = sum(weight * k / n * _mean_tanh(k * x, b) for k, weight in _signs(n))
         return math.log(m / (b * x * temperature))
 
-    log_b = brentq(excess, math.log(1e-8 / max(x, 1)), -math.log(x * temperature), xtol=1e-14, rtol=1e-14)
-    return _point(x, math.exp(log_b), n)
+    # M may exceed 1 by its rounding, hence the margin.
+    top = 1e-12 - math.log(x * temperature)
+    return _point(x, math.exp(brentq(excess, math.log(1e-8 / max(x, 1)), top, xtol=1e-14, rtol=1e-14)), n)
 
 
 @lru_cache(maxsize=4096)
@@ -505,9 +506,9 @@ def _last(temperature: float, n: int = 1) -> Point:
 
     low, high = math.log(0.05), math.log(8.0)
     if n > 1:  # two humps at some temperatures: start from the higher one
-        grid = np.linspace(low, high, 40)
+        grid = np.linspace(low, high, 24)
         top = int(np.argmax([load(x) for x in grid]))
-        low, high = grid[max(top - 1, 0)], grid[min(top + 1, 39)]
+        low, high = grid[max(top - 1, 0)], grid[min(top + 1, 23)]
     best = minimize_scalar(lambda x: -load(x), bounds=(low, high), method="bounded", options={"xatol": 1e-9})
     return _isotherm(math.exp(best.x), temperature, n)
 
@@ -624,7 +625,7 @@ def replica_symmetric(alpha: float, temperature: float, branch: str = "retrieval
     Returns
     -------
     RS
-        ``(m, q, r, free_energy)``, floats, accurate to about 10⁻¹¹ (near the spinodal m moves as a square root, and so do
+        ``(m, q, r, free_energy)``, floats, accurate to about 10⁻¹² (near the spinodal m moves as a square root, and so do
         the errors).
 
     Raises
