@@ -1,8 +1,9 @@
-"""Spin dynamics: what a step costs beside a Python loop, torch over replicas and torch with the couplings as a matrix.
+"""Spin dynamics: what a step costs beside a Python loop, torch over replicas and torch with the couplings as
+a matrix.
 
-The peers do no more than they must: the loop and torch draw their sites outside the clock, torch moves one common site in all
-replicas (ours: one of its own in each), the couplings are formed outside the clock. Ours is the whole public call, its checks
-and random numbers included.
+The peers do no more than they must: the loop and torch draw their sites outside the clock, torch moves one
+common site in all replicas (ours: one of its own in each), the couplings are formed outside the clock. Ours
+is the whole public call, its checks and random numbers included.
 """
 
 from __future__ import annotations

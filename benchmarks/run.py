@@ -1,7 +1,8 @@
 """Every kernel beside its peers, in one run on one core: prints one table and writes results/cpu.json.
 
-Each script of this folder has ``measure(interleaved, seed)``, which returns rows. Times are medians of processor time over
-repeats in which the calls take turns, so that a busy machine slows all alike; what counts are the ratios.
+Each script of this folder has ``measure(interleaved, seed)``, which returns rows. Times are medians of
+processor time over repeats in which the calls take turns, so that a busy machine slows all alike; what counts
+are the ratios.
 
     python benchmarks/run.py [--only NAME]
 """

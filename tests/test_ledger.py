@@ -101,6 +101,7 @@ def test_a_missing_ledger_says_where_it_was_looked_for(book):
 def test_values_are_written_to_the_digit_that_the_tolerance_resolves():
     assert ledger.format_values([0.1379056], 2e-6) == "0.1379056"
     assert ledger.format_values([0.98, -5.5, 130.0], 0.05) == "0.98, -5.5, 130"
-    assert ledger.format_values([-0.0, 2.3e-16], 1e-12) == "0, 2e-16"
+    assert ledger.format_values([-0.0, 2.3e-16], 1e-12) == "0, 0"
+    assert ledger.format_values([-0.0, 2.3e-16], 1e-12, tiny=True) == "0, 2e-16"
     assert ledger.format_values([14, 104, 1882], 0) == "14, 104, 1882"
     assert ledger.format_values(list(range(8)), 0) == "0, 1, 2, 3, 4, 5, … (8 values)"

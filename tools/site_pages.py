@@ -120,7 +120,7 @@ def claim_html(record: dict, depth: int) -> str:
 
 
 def measured_text(record: dict) -> str:
-    return ledger.format_values(record["measured"], record["tol"])
+    return ledger.format_values(record["measured"], record["tol"], tiny=True)
 
 
 def ledger_tables(rows: dict, notebooks) -> str:

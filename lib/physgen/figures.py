@@ -31,7 +31,10 @@ CSS_VARIABLES = {
     **{color: f"--pg-{i}" for i, color in enumerate(COLORS.values(), 1)},
 }
 # matplotlib lays the text out in fonts of its own; a browser without them takes the nearest.
-FALLBACKS = {"DejaVu Sans": "Verdana, Arial, sans-serif", "STIXGeneral": "'STIX Two Text', 'Times New Roman', serif"}
+FALLBACKS = {
+    "DejaVu Sans": "Verdana, Arial, sans-serif",
+    "STIXGeneral": "'STIX Two Text', 'Times New Roman', serif",
+}
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,

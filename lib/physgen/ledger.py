@@ -115,9 +115,9 @@ def _show(id: str, entry: dict, measured: list[float], expected: list[float], to
     emit(data, {"check": record})
 
 
-def format_values(values: list[float], tol: float) -> str:
-    """Values to the digit that the tolerance resolves, at most six of them written out."""
-    texts = [_format(v, tol) for v in values]
+def format_values(values: list[float], tol: float, tiny: bool = False) -> str:
+    """Values to the digit that the tolerance resolves, at most six of them; below it they are 0, or `tiny` gives their size."""
+    texts = [_format(0.0 if abs(v) < tol and not tiny else v, tol) for v in values]
     return ", ".join(texts[:6]) + (f", … ({len(texts)} values)" if len(texts) > 6 else "")
 
 

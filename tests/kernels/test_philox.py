@@ -78,7 +78,8 @@ def test_streams_of_seeds_steps_replicas_and_sites_do_not_overlap():
         [philox(seed, low, high, replicas, streams).flatten(1) for seed in (0, 1, 2**32, 2**40 + 7)]
     )
     blocks = blocks.permute(0, 2, 1).reshape(-1, 4)
-    # 76 032 blocks of 128 bits: two equal ones by chance have probability 1e-29; a single shared word, 2e-4 of the pairs of blocks.
+    # 76 032 blocks of 128 bits: two equal ones by chance have probability 1e-29; a single shared word, 2e-4
+    # of the pairs of blocks.
     assert len(torch.unique(blocks, dim=0)) == len(blocks) == 4 * 9 * 64 * 33
 
 

@@ -1,10 +1,11 @@
 """One definition, several speeds: how every kernel of the book chooses the code that runs.
 
-A kernel is a plain torch function, its definition and its documentation, decorated with `@kernel`. Faster versions of it are
-registered beside it with `@name.backend("numba")` or `@name.backend("triton")`; they take the same arguments and return the
-same values (integer results bit for bit). A call picks one: Triton for CUDA tensors, else numba for CPU tensors, else torch;
-`backend=` or the environment variable `PHYSGEN_BACKEND` names one instead, and what cannot run says why. numba and Triton
-cost seconds to import, so `numba_function` and `triton_function` put them off until a fast version is called.
+A kernel is a plain torch function, its definition and its documentation, decorated with `@kernel`. Faster
+versions of it are registered beside it with `@name.backend("numba")` or `@name.backend("triton")`; they take
+the same arguments and return the same values (integer results bit for bit). A call picks one: Triton for CUDA
+tensors, else numba for CPU tensors, else torch; `backend=` or the environment variable `PHYSGEN_BACKEND`
+names one instead, and what cannot run says why. numba and Triton cost seconds to import, so `numba_function`
+and `triton_function` put them off until a fast version is called.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Kernel:
         Parameters
         ----------
         check
-            Takes the arguments by name, defaults filled in, and returns a dict of them in the one form that the versions
-            expect, or raises ValueError.
+            Takes the arguments by name, defaults filled in, and returns a dict of them in the one form that
+            the versions expect, or raises ValueError.
         """
         self._check = check
         return check
@@ -69,11 +70,13 @@ class Kernel:
         Parameters
         ----------
         name
-            ``"numba"`` (CPU tensors) or ``"triton"`` (CUDA tensors, or CPU tensors under ``TRITON_INTERPRET=1``).
+            ``"numba"`` (CPU tensors) or ``"triton"`` (CUDA tensors, or CPU tensors under
+            ``TRITON_INTERPRET=1``).
         needs
             The packages that it imports.
         when
-            Called with the arguments of a call: True if the version can take them, else the reason as a string.
+            Called with the arguments of a call: True if the version can take them, else the reason as a
+            string.
         """
 
         def register(function: Callable) -> Callable:
@@ -142,8 +145,8 @@ def _interpreted() -> bool:
 class Later:
     """A function to be compiled, whose compiler is imported when it is first called.
 
-    A compiler looks up the functions that this one calls among its globals; so the first call puts, in every module that is
-    involved, the compiled functions in the place of these stand-ins.
+    A compiler looks up the functions that this one calls among its globals; so the first call puts, in every
+    module that is involved, the compiled functions in the place of these stand-ins.
     """
 
     def __init__(self, function: Callable, package: str, options: dict):
@@ -194,8 +197,8 @@ def triton_function(function: Callable | None = None, **options):
 def over_rows(function: Callable, rows: int, work: float) -> None:
     """Call ``function(start, stop)`` on ranges that cover the rows, on as many threads as torch uses.
 
-    Threads of Python, not of numba: those cannot be forked, and set the number of torch's threads. `work` is the number of
-    elementary operations, about a nanosecond each; below 5 ms there is one range.
+    Threads of Python, not of numba: those cannot be forked, and set the number of torch's threads. `work` is
+    the number of elementary operations, about a nanosecond each; below 5 ms there is one range.
     """
     parts = 1 if work < 5e6 else max(1, min(rows, torch.get_num_threads()))
     edges = [rows * part // parts for part in range(parts + 1)]

@@ -1,16 +1,18 @@
-"""Glauber dynamics of ±1 spins: one site at a time or all at once, many replicas (the chapters of `memories`).
+"""Glauber dynamics of ±1 spins: one site at a time or all at once, many replicas (the chapters of
+`memories`).
 
-A spin meets its local field φ_i(s) = (Σ_j J_ij s_j + b_i) / scale, the self term J_ii s_i included, and becomes +1 with
-probability g(φ_i/T) = 1 / (1 + exp(−2 φ_i/T)) (Glauber 1963; T = 0: sgn φ_i, and a tie keeps the old spin). The coin is an
-integer: with a 32-bit word w of `philox`, s_i' = +1 iff w < θ(φ_i), θ = ⌊2³² g⌋, and θ = 2³² where g > 1 − 2⁻³³. Step t of
-replica r uses the counters that `philox` describes, so a trajectory depends on (seed, replica, step) and on nothing else.
+A spin meets its local field φ_i(s) = (Σ_j J_ij s_j + b_i) / scale, the self term J_ii s_i included, and
+becomes +1 with probability g(φ_i/T) = 1 / (1 + exp(−2 φ_i/T)) (Glauber 1963; T = 0: sgn φ_i, and a tie keeps
+the old spin). The coin is an integer: with a 32-bit word w of `philox`, s_i' = +1 iff w < θ(φ_i), θ = ⌊2³²
+g⌋, and θ = 2³² where g > 1 − 2⁻³³. Step t of replica r uses the counters that `philox` describes, so a
+trajectory depends on (seed, replica, step) and on nothing else.
 
-Integer couplings give integer fields h = φ · scale, exact in any order of summation, and θ(h) is read from one table made here
-in float64: every backend then takes every decision alike, bit for bit, ties included. That is the way to run Hebb couplings:
-J = ξᵀξ as integers and scale = N, or `sequential_patterns` and `parallel_patterns`, which never form J. Float couplings
-are summed in float64; two backends then differ where rounding moves θ across w, with a probability of the order of the rounding
-error of g (10⁻¹⁵ an update), and at T = 0 a field within the rounding error of its sum, |φ_i| ≤ N 2⁻⁵² (Σ_j |J_ij| + |b_i|) / scale,
-is a tie.
+Integer couplings give integer fields h = φ · scale, exact in any order of summation, and θ(h) is read from
+one table made here in float64: every backend then takes every decision alike, bit for bit, ties included.
+That is the way to run Hebb couplings: J = ξᵀξ as integers and scale = N, or `sequential_patterns` and
+`parallel_patterns`, which never form J. Float couplings are summed in float64; two backends then differ where
+rounding moves θ across w, with a probability of the order of the rounding error of g (10⁻¹⁵ an update), and
+at T = 0 a field within the rounding error of its sum, |φ_i| ≤ N 2⁻⁵² (Σ_j |J_ij| + |b_i|) / scale, is a tie.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def thresholds(phi: torch.Tensor, temperature: float) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        int64 in [0, 2³²], the shape of `phi`; 2³² where g > 1 − 2⁻³³. At T = 0: 2³², 0, or −1 (keep the old spin) where φ = 0.
+        int64 in [0, 2³²], the shape of `phi`; 2³² where g > 1 − 2⁻³³. At T = 0: 2³², 0, or −1 (keep the old
+        spin) where φ = 0.
 
     Raises
     ------
@@ -97,8 +100,8 @@ def _table_law(bound: int, temperature: float, scale: float, device: torch.devic
     half = math.ceil(min(bound, certain))
     if 2 * half + 1 > LARGEST_TABLE:
         raise ValueError(
-            f"couplings: integer fields up to {half} at temperature * scale = {temperature * scale:g} need a table of more"
-            f" than {LARGEST_TABLE} thresholds; expected smaller integers, or float64 couplings"
+            f"temperature: got {temperature:g}, at which integer fields up to {half} (scale {scale:g}) need a table of more"
+            f" than {LARGEST_TABLE} thresholds; expected a lower one, smaller integers, or float64 couplings"
         )
     h = torch.arange(-half, half + 1, dtype=torch.float64)
     return Law(temperature, scale, _thresholds(h / scale, temperature).to(device), half, None, bound)
@@ -133,7 +136,7 @@ def _site_words(seed: int, step: int, replicas: int, n: int, device: torch.devic
     return words.permute(1, 2, 0).flatten(1)[:, :n]
 
 
-# ----------------------------------------------------------------------------------------------------------- definitions
+# ------------------------------------------------------------------------------------------------ definitions
 
 
 @kernel
@@ -148,10 +151,12 @@ def sequential(
     scale: float = 1.0,
     first_step: int = 0,
 ) -> torch.Tensor:
-    """Single-site Glauber updates: P(s_i' = ±1) = g(±φ_i/T) at a random site i, φ_i = (Σ_j J_ij s_j + b_i) / scale.
+    """Single-site Glauber updates: P(s_i' = ±1) = g(±φ_i/T) at a random site i, φ_i = (Σ_j J_ij s_j + b_i) /
+    scale.
 
-    Each replica picks its own sites, uniformly and with replacement (N updates are one sweep). With J = Jᵀ and J_ii = 0 the
-    stationary law is Gibbs, exp(−H/T) with H = −(½ sᵀJs + b·s) / scale; a diagonal breaks that (claim HEB-08).
+    Each replica picks its own sites, uniformly and with replacement (N updates are one sweep). With J = Jᵀ
+    and J_ii = 0 the stationary law is Gibbs, exp(−H/T) with H = −(½ sᵀJs + b·s) / scale; a diagonal breaks
+    that (claim HEB-08).
 
     Parameters
     ----------
@@ -170,8 +175,8 @@ def sequential(
     scale
         What the sum is divided by: N for Hebb couplings kept as integers.
     first_step
-        The step that the first update counts as: a run in two parts, the second with ``first_step=updates`` of the first, is
-        the run in one part.
+        The step that the first update counts as: a run in two parts, the second with ``first_step=updates``
+        of the first, is the run in one part.
 
     Returns
     -------
@@ -181,7 +186,8 @@ def sequential(
     Raises
     ------
     ValueError
-        If a shape, dtype, device or value does not fit, or integer fields overflow 2⁵³ or the table of thresholds.
+        If a shape, dtype, device or value does not fit, or integer fields overflow 2⁵³ or the table of
+        thresholds.
 
     Notes
     -----
@@ -209,10 +215,12 @@ def sequential_patterns(
     diagonal: bool = False,
     first_step: int = 0,
 ) -> torch.Tensor:
-    """Single-site Glauber updates with Hebb couplings J = ξᵀξ/N that are never formed: N φ_i = Σ_μ ξ_i^μ M_μ − K s_i + b_i.
+    """Single-site Glauber updates with Hebb couplings J = ξᵀξ/N that are never formed: N φ_i = Σ_μ ξ_i^μ M_μ
+    − K s_i + b_i.
 
-    M_μ = Σ_j ξ_j^μ s_j are the overlaps, integers that follow each flip in K operations; the term −K s_i removes the
-    diagonal. Equal, spin by spin, to `sequential` with the integer couplings ξᵀξ (diagonal zero, or kept) and ``scale=N``.
+    M_μ = Σ_j ξ_j^μ s_j are the overlaps, integers that follow each flip in K operations; the term −K s_i
+    removes the diagonal. Equal, spin by spin, to `sequential` with the integer couplings ξᵀξ (diagonal zero,
+    or kept) and ``scale=N``.
 
     Parameters
     ----------
@@ -272,7 +280,8 @@ def parallel(
 ) -> torch.Tensor:
     """All spins at once: W(s' | s) = Π_i g(s_i' φ_i(s)/T), φ_i = (Σ_j J_ij s_j + b_i) / scale, `steps` times.
 
-    With J = Jᵀ (any diagonal) the stationary law is P(s) ∝ exp(β b·s) Π_i 2 cosh(β φ_i(s)) at scale 1, which is not Gibbs.
+    With J = Jᵀ (any diagonal) the stationary law is P(s) ∝ exp(β b·s) Π_i 2 cosh(β φ_i(s)) at scale 1, which
+    is not Gibbs.
 
     Parameters
     ----------
@@ -289,7 +298,8 @@ def parallel(
     Raises
     ------
     ValueError
-        If a shape, dtype, device or value does not fit, or integer fields overflow 2⁵³ or the table of thresholds.
+        If a shape, dtype, device or value does not fit, or integer fields overflow 2⁵³ or the table of
+        thresholds.
 
     Notes
     -----
@@ -315,10 +325,11 @@ def parallel_patterns(
     diagonal: bool = False,
     first_step: int = 0,
 ) -> torch.Tensor:
-    """All spins at once with Hebb couplings J = ξᵀξ/N that are never formed: N φ_i = Σ_μ ξ_i^μ M_μ − K s_i + b_i.
+    """All spins at once with Hebb couplings J = ξᵀξ/N that are never formed: N φ_i = Σ_μ ξ_i^μ M_μ − K s_i +
+    b_i.
 
-    Two products of size R × K × N a step, in place of one of size R × N × N. Equal, spin by spin, to `parallel` with the
-    integer couplings ξᵀξ (diagonal zero, or kept) and ``scale=N``.
+    Two products of size R × K × N a step, in place of one of size R × N × N. Equal, spin by spin, to
+    `parallel` with the integer couplings ξᵀξ (diagonal zero, or kept) and ``scale=N``.
 
     Parameters
     ----------
@@ -349,7 +360,7 @@ def parallel_patterns(
     return s.clone()
 
 
-# ---------------------------------------------------------------------------------------------------------------- inputs
+# ----------------------------------------------------------------------------------------------------- inputs
 
 
 def _temperature(temperature: float) -> float:
@@ -453,7 +464,7 @@ sequential_patterns.inputs(_pattern_inputs)
 parallel_patterns.inputs(_pattern_inputs)
 
 
-# -------------------------------------------------------------------------------------------------------------- CPU, numba
+# ------------------------------------------------------------------------------------------------- CPU, numba
 
 TILE = 256  # updates whose words are drawn in one loop, which vectorises
 
@@ -462,7 +473,8 @@ TILE = 256  # updates whose words are drawn in one loop, which vectorises
 def _threshold(h, i, floats, table, half, temperature, scale, tie):
     """θ of the field h at site i. Integers come with floats=None, a type, so that their loops compile without the formula."""
     if floats is None:
-        # The clamp min(max(h, −half), half), written so that no compiler makes a branch of it: at T = 0 its side is random.
+        # The clamp min(max(h, −half), half), written so that no compiler makes a branch of it: at T = 0 its
+        # side is random.
         x = int64(h)
         return table[((abs(x + half) - abs(x - half)) >> 1) + half]
     phi = h / scale if abs(h) > tie[i] else 0.0
@@ -559,7 +571,8 @@ def _run_overlaps(spins, overlaps, xi, field, removed, law, key, step, updates, 
                 i = sites[u]
                 row, h = xi[i], int32(0)
                 for mu in range(k):
-                    # int16 times int16 added to int32 is one vector instruction; int32(…) stops numba's widening.
+                    # int16 times int16 added to int32 is one vector instruction; int32(…) stops numba's
+                    # widening.
                     h = int32(h + int32(row[mu]) * int32(overlap[mu]))
                 x = int64(h) - removed * s[i] + field[i]
                 theta = _threshold(x, i, floats, table, half, temperature, scale, tie)
@@ -709,7 +722,7 @@ def _parallel_patterns_numba(spins, patterns, temperature, steps, seed, field, d
     return out
 
 
-# ------------------------------------------------------------------------------------------------------------ GPU, Triton
+# ------------------------------------------------------------------------------------------------ GPU, Triton
 
 LARGEST_ROW = 2**14  # spins that one program keeps in its registers
 

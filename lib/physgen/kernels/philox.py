@@ -1,15 +1,13 @@
 """The one random stream of the book: Philox4x32-10, which has no state and no order.
 
-A counter of four 32-bit words and a key of two give four random 32-bit words, by ten rounds of multiply, exchange and xor
-(Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"). So the draw of any replica at any step can be
-computed anywhere, alone, in any order, and is the same word in torch, numba, Triton and JavaScript. Layout, for every kernel:
+A counter of four 32-bit words and a key of two give four random 32-bit words, by ten rounds of multiply,
+exchange and xor (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"). So the draw
+of any replica at any step can be computed anywhere, alone, in any order, and is the same word in torch,
+numba, Triton and JavaScript. Layout, for every kernel:
 
-- key = (seed mod 2³², ⌊seed / 2³²⌋), the seed an integer in [0, 2⁶⁴);
-- counter = (step mod 2³², ⌊step / 2³²⌋, replica, stream): c0, c1, c2, c3;
-- stream 0 is the single-site draw of a step: word 0 chooses the site, i = ⌊word · N / 2³²⌋, word 1 decides;
-- stream 1 + ⌊i/4⌋, word i mod 4, is the draw of site i when all sites move in one step.
 
-One round, with (x0, x1, x2, x3) the counter and (k0, k1) the key, ``hi`` and ``lo`` the halves of a 64-bit product:
+One round, with (x0, x1, x2, x3) the counter and (k0, k1) the key, ``hi`` and ``lo`` the halves of a 64-bit
+product:
 
     (x0, x1, x2, x3) ← (hi(M1·x2) ⊕ x1 ⊕ k0,  lo(M1·x2),  hi(M0·x0) ⊕ x3 ⊕ k1,  lo(M0·x0)),   then (k0, k1) += (W0, W1) mod 2³²
 
@@ -152,7 +150,7 @@ def _inputs(seed, **counter) -> dict:
     return {"seed": checked_seed(seed)} | dict(zip(counter, words, strict=True))
 
 
-# -------------------------------------------------------------------------------------------------------------- CPU, numba
+# ------------------------------------------------------------------------------------------------- CPU, numba
 
 
 @numba_function(inline="always")
@@ -184,7 +182,7 @@ def _philox_numba(seed, c0, c1, c2, c3):
     return words
 
 
-# ------------------------------------------------------------------------------------------------------------ GPU, Triton
+# ------------------------------------------------------------------------------------------------ GPU, Triton
 
 
 @triton_function

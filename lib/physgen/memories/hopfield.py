@@ -969,7 +969,7 @@ def phase_lines(n: int = 41) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """
     if _count(n, "n", 2) and n > 10_000:
         raise ValueError(f"n: got {n}; expected at most 10000 points")
-    alpha = np.linspace(0, 0.16, n)
+    alpha = 0.16 * np.linspace(0, 1, n) ** 2  # closer where the root is steep
     lines = {"spin_glass": (alpha, 1 + np.sqrt(alpha))}
     loads = {
         "spinodal": (1.0, _retrieval_load),
