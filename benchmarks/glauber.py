@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from physgen.kernels.glauber import parallel_patterns, sequential, sequential_patterns
 
 
@@ -47,7 +48,7 @@ def torch_over_replicas(patterns: torch.Tensor, spins: torch.Tensor, sites: list
 
 
 def product_rate(interleaved, generator: torch.Generator) -> float:
-    """Float operations a second of a float32 matrix product, measured here: what the floors are counted in."""
+    """Float operations a second of a float32 matrix product, measured here: the floors count in it."""
     a, b = (torch.randn(shape, generator=generator) for shape in ((64, 1000), (1000, 10000)))
     return 2 * 64 * 1000 * 10000 / interleaved({"product": lambda: a @ b}, 9)["product"]
 
@@ -73,11 +74,19 @@ def one_by_one(interleaved, rate: float, generator: torch.Generator) -> list[dic
     size, floor = f"N={n} K={k} R={replicas}, 10 sweeps at T=0", replicas * updates * 2 * k / rate
     why = "K multiply-adds an update, at the rate of a float32 product"
     return [
-        {"kernel": f"sequential, {ours}", "size": size, "ours": seconds[ours], "peer": peer, "peer_seconds": seconds[peer],
-         "target": target if ours == "patterns" else None, "floor": floor, "floor_is": why}
+        {
+            "kernel": f"sequential, {ours}",
+            "size": size,
+            "ours": seconds[ours],
+            "peer": peer,
+            "peer_seconds": seconds[peer],
+            "target": target if ours == "patterns" else None,
+            "floor": floor,
+            "floor_is": why,
+        }
         for ours in ("patterns", "couplings")
         for peer, target in (("Python loop", 80), ("torch over replicas", 10))
-    ]  # fmt: skip
+    ]
 
 
 def all_at_once(interleaved, rate: float, generator: torch.Generator) -> list[dict]:
@@ -105,10 +114,18 @@ def all_at_once(interleaved, rate: float, generator: torch.Generator) -> list[di
     size, floor = f"N={n} K={k} R={replicas}, {steps} steps at T=0", steps * 2 * replicas * k * n / rate
     why = "the second product, R × K × N, in float32; the first is a count of bits"
     return [
-        {"kernel": "parallel, patterns", "size": size, "ours": seconds["patterns"], "peer": peer, "peer_seconds": seconds[peer],
-         "target": target, "floor": floor, "floor_is": why}
+        {
+            "kernel": "parallel, patterns",
+            "size": size,
+            "ours": seconds["patterns"],
+            "peer": peer,
+            "peer_seconds": seconds[peer],
+            "target": target,
+            "floor": floor,
+            "floor_is": why,
+        }
         for peer, target in (("torch J@S", 5), ("torch ξᵀ(ξS)", None))
-    ]  # fmt: skip
+    ]
 
 
 def measure(interleaved, seed: int) -> list[dict]:

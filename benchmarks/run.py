@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+
 from physgen import results
 
 HERE = Path(__file__).resolve().parent

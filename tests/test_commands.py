@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+import pytest
+
 import bootstrap
 import browser
-import nbformat
 import notebooks
 import paths
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from emcee.autocorr import integrated_time
-from physgen.errorbars import autocorrelation_time, blocking_error, effective_sample_size, mean_and_error
 from scipy.signal import lfilter
+
+from physgen.errorbars import autocorrelation_time, blocking_error, effective_sample_size, mean_and_error
 
 
 def ar1(rho: float, chains: int, n: int, seed: int = 0) -> torch.Tensor:

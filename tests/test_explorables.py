@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+
 from physgen import explorables, figures
 
 COMMON = explorables._text("common")

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from physgen import explorables
 from physgen.explore import LIMIT, Plot, band, explore, heat, hline, line, points, quantise, vline
 

@@ -8,13 +8,14 @@ import sys
 import tomllib
 from pathlib import Path
 
-import lock
-import physgen
 import pytest
 import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import lock
+import physgen
 from physgen import results
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
+
 from paths import ROOT, quiet_environment
 
 COPIED = ("lib", "tests", "book", "tools", "pyproject.toml", "_toc.yml")

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import nbformat
+
 from paths import BOOK, EXECUTED, QUIET, ROOT, chapters, fingerprint
 
 CELL_SECONDS = 600

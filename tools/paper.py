@@ -11,8 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from paths import BOOK, BUILD
 
+from paths import BOOK, BUILD
 from physgen import results
 from physgen.memories import hopfield
 

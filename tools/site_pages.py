@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+
 from paths import BOOK, BUILD, EXECUTED, HTML, ROOT, SOURCE, chapters, files_below, fingerprint
 from physgen import explorables, figures, ledger
 

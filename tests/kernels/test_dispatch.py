@@ -7,6 +7,7 @@ import types
 
 import pytest
 import torch
+
 from physgen.kernels import dispatch, glauber, philox
 from physgen.kernels.dispatch import kernel, numba_function, over_rows
 

@@ -1,4 +1,4 @@
-"""The random stream is the published Philox4x32-10, the same words on every backend, and its streams are apart."""
+"""The random stream is the published Philox4x32-10, the same on every backend; its streams are apart."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+
 from physgen.kernels.philox import key, philox, uniform
 
 FULL = 2**32 - 1

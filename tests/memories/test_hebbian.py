@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from physgen.memories import hebbian as hb
 from scipy.integrate import quad
 from scipy.optimize import linprog
+
+from physgen.memories import hebbian as hb
 
 EPS = 2.0**-52
 NAN, INF = math.nan, math.inf

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from physgen.memories import hebbian, hopfield
 from scipy import integrate, optimize
+
+from physgen.memories import hebbian, hopfield
 
 NAN = float("nan")
 

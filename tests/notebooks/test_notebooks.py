@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from paths import BOOK, EXECUTED, chapters
 from physgen import ledger
 

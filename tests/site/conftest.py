@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 @pytest.fixture(scope="session")
 def chromium():
-    import browser
     from playwright.sync_api import sync_playwright
+
+    import browser
 
     with sync_playwright() as p:
         yield (

@@ -190,7 +190,7 @@ def numba_function(function: Callable | None = None, **options):
 
 
 def triton_function(function: Callable | None = None, **options):
-    """`triton.jit(**options)`, put off until the first launch; the module's name `tl` is `triton.language` from then on."""
+    """`triton.jit(**options)`, put off until the first launch, when the module's `tl` is set, too."""
     return Later(function, "triton", options) if function else (lambda later: Later(later, "triton", options))
 
 

@@ -78,7 +78,7 @@ def _thresholds(phi: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 class Law(NamedTuple):
-    """Fields to thresholds: a table over the integers −half … half, or (`table` is None) the formula in float64."""
+    """Fields to thresholds: a table over the integers −half … half, or (no table) the formula in float64."""
 
     temperature: float
     scale: float
@@ -100,15 +100,15 @@ def _table_law(bound: int, temperature: float, scale: float, device: torch.devic
     half = math.ceil(min(bound, certain))
     if 2 * half + 1 > LARGEST_TABLE:
         raise ValueError(
-            f"temperature: got {temperature:g}, at which integer fields up to {half} (scale {scale:g}) need a table of more"
-            f" than {LARGEST_TABLE} thresholds; expected a lower one, smaller integers, or float64 couplings"
+            f"temperature: got {temperature:g}, at which integer fields up to {half} (scale {scale:g}) need a"
+            f" table of more than {LARGEST_TABLE} thresholds; expected a lower one, or float64 couplings"
         )
     h = torch.arange(-half, half + 1, dtype=torch.float64)
     return Law(temperature, scale, _thresholds(h / scale, temperature).to(device), half, None, bound)
 
 
 def _reach(couplings: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """(N,) float64: the largest field of each site, Σ_j |J_ij| + |b_i|; by blocks of rows, to make no copy of J."""
+    """(N,) float64: the largest field of each site, Σ_j |J_ij| + |b_i|; in blocks, to make no copy of J."""
     return torch.cat([rows.double().abs().sum(1) for rows in couplings.split(64)]) + field.double().abs()
 
 
@@ -471,7 +471,7 @@ TILE = 256  # updates whose words are drawn in one loop, which vectorises
 
 @numba_function
 def _threshold(h, i, floats, table, half, temperature, scale, tie):
-    """θ of the field h at site i. Integers come with floats=None, a type, so that their loops compile without the formula."""
+    """θ of the field h at site i; integers come with floats=None and compile without the formula."""
     if floats is None:
         # The clamp min(max(h, −half), half), written so that no compiler makes a branch of it: at T = 0 its
         # side is random.
@@ -612,7 +612,7 @@ def _site_draws(key, step, replica, first, words):
 
 @numba_function
 def _decide_all(spins, products, field, removed, law, key, step, start, stop):
-    """One parallel step in place, from the sums Σ_j J_ij s_j (floats, exact where they stand for integers)."""
+    """One parallel step in place, from the sums Σ_j J_ij s_j (floats, exact where they mean integers)."""
     floats, table, half, temperature, scale, tie = law
     n, words = spins.shape[1], np.empty(TILE, np.uint32)
     for r in range(start, stop):
@@ -641,7 +641,7 @@ def _exact(reach: float) -> torch.dtype:
 
 
 def _narrow(values: torch.Tensor, reach: float) -> torch.Tensor:
-    """Integers as int32 if their sums fit, half the memory to walk through, else int64; floats as they are."""
+    """Integers as int32 if their sums fit (half the memory), else int64; floats as they are."""
     if values.is_floating_point():
         return values
     return values.int() if reach < 2**31 else values.long()
@@ -760,7 +760,7 @@ def triton_sequential(
     spins, couplings, field, table, half, floats, tie, seed, first_step, updates, n,
     EXACT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program a replica: its spins (BLOCK ≥ N) stay in registers, a row of couplings is read each update."""
+    """One program a replica: its spins stay in registers, a row of couplings is read each update."""
     r = tl.program_id(0).to(tl.int64)
     j = tl.arange(0, BLOCK)
     s = tl.load(spins + r * n + j, mask=j < n, other=0).to(tl.int32)
@@ -798,9 +798,10 @@ def triton_sequential_patterns(
 @triton_function
 def triton_products(
     left, right, out, replicas, n, depth,
-    LEFT: tl.constexpr, RIGHT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    LEFT: tl.constexpr, RIGHT: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """out[r, i] = Σ_d left[r, d] right[i, d], exact: the integers come as planes of base-128 digits, int8 (planes, …, D)."""
+    """out[r, i] = Σ_d left[r, d] right[i, d], exact: int8 planes of base-128 digits (planes, …, D)."""
     rows = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
     cols = tl.program_id(1).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     h = tl.zeros([BLOCK_R, BLOCK_N], tl.int64)
@@ -854,6 +855,10 @@ def _for_triton(law: Law, n: int, device: torch.device) -> tuple[dict, bool]:
 
 def _block(n: int) -> int:
     return max(16, 1 << (n - 1).bit_length())
+
+
+def _warps(n: int) -> int:
+    return min(16, max(1, _block(n) // 256))
 
 
 def _fits_gpu(spins: torch.Tensor, *sizes: int) -> bool | str:
@@ -911,8 +916,8 @@ def _sequential_triton(spins, couplings, field, temperature, updates, seed, scal
     couplings = _narrow(couplings, law.reach)
     law, exact = _for_triton(law, n, spins.device)
     triton_sequential[(replicas,)](
-        out, couplings, field, seed=seed, first_step=first_step, updates=updates, n=n, EXACT=exact, BLOCK=_block(n),
-        num_warps=min(16, max(1, _block(n) // 256)), **law,
+        out, couplings, field, seed=seed, first_step=first_step, updates=updates, n=n,
+        EXACT=exact, BLOCK=_block(n), num_warps=_warps(n), **law,
     )  # fmt: skip
     return out
 
@@ -926,7 +931,7 @@ def _sequential_patterns_triton(spins, patterns, temperature, updates, seed, fie
     overlaps = _products(spins[None], patterns[None]).int()
     triton_sequential_patterns[(replicas,)](
         out, overlaps, patterns.T.contiguous(), field, law.table, law.half, seed, first_step, updates, n, k,
-        0 if diagonal else k, BLOCK_N=_block(n), BLOCK_K=_block(k), num_warps=min(16, max(1, _block(n) // 256)),
+        0 if diagonal else k, BLOCK_N=_block(n), BLOCK_K=_block(k), num_warps=_warps(n),
     )  # fmt: skip
     return out
 

@@ -5,11 +5,16 @@ exchange and xor (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as 
 of any replica at any step can be computed anywhere, alone, in any order, and is the same word in torch,
 numba, Triton and JavaScript. Layout, for every kernel:
 
+- key = (seed mod 2³², ⌊seed / 2³²⌋), the seed an integer in [0, 2⁶⁴);
+- counter = (step mod 2³², ⌊step / 2³²⌋, replica, stream): c0, c1, c2, c3;
+- stream 0 is the single-site draw of a step: word 0 chooses the site, i = ⌊word · N / 2³²⌋, word 1 decides;
+- stream 1 + ⌊i/4⌋, word i mod 4, is the draw of site i when all sites move in one step.
 
 One round, with (x0, x1, x2, x3) the counter and (k0, k1) the key, ``hi`` and ``lo`` the halves of a 64-bit
-product:
+product, the key raised after each round, mod 2³²:
 
-    (x0, x1, x2, x3) ← (hi(M1·x2) ⊕ x1 ⊕ k0,  lo(M1·x2),  hi(M0·x0) ⊕ x3 ⊕ k1,  lo(M0·x0)),   then (k0, k1) += (W0, W1) mod 2³²
+    (x0, x1, x2, x3) ← (hi(M1·x2) ⊕ x1 ⊕ k0,  lo(M1·x2),  hi(M0·x0) ⊕ x3 ⊕ k1,  lo(M0·x0))
+    (k0, k1) ← (k0 + W0, k1 + W1)
 
 M0 = 0xD2511F53, M1 = 0xCD9E8D57, W0 = 0x9E3779B9, W1 = 0xBB67AE85.
 """
