@@ -1,4 +1,4 @@
-// The filters of the Ledger page. Works without a server; a page without a filter is left alone.
+// The filters of the Ledger page, which work without a server; a page without a filter is left alone.
 document.addEventListener("DOMContentLoaded", () => {
   const selects = [...document.querySelectorAll("select[data-filter]")];
   const rows = [...document.querySelectorAll("table.pg-ledger tbody tr")];
@@ -11,4 +11,12 @@ document.addEventListener("DOMContentLoaded", () => {
     document.querySelector("[data-count]").textContent = `${shown} claims`;
   };
   for (const s of selects) s.addEventListener("change", apply);
+});
+
+// A wide equation scrolls in its box, so the keyboard must reach the box.
+window.addEventListener("load", () => {
+  const reach = () => {
+    for (const box of document.querySelectorAll('mjx-container[display="true"]')) box.tabIndex = 0;
+  };
+  window.MathJax?.startup?.promise?.then(reach);
 });

@@ -57,8 +57,10 @@ def test_notebook_keeps_its_size(name):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_cells_are_short(name):
-    lengths = [len(c.source.splitlines()) for c in code_cells(name)]
-    assert max(lengths) <= 24
+    """A cell that a reader sees fits between two sentences; one that only draws is folded and may be longer."""
+    for cell in code_cells(name):
+        folded = {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))
+        assert len(cell.source.splitlines()) <= (40 if folded else 20), cell.source
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

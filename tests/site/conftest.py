@@ -45,7 +45,9 @@ class Visit:
 
     def open(self, name: str):
         self.page.goto((HTML / name).as_uri(), wait_until="load")
-        self.page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
+        self.page.evaluate(
+            "async () => { await window.MathJax?.startup?.promise; await new Promise(requestAnimationFrame); }"
+        )
         return self.page
 
 
