@@ -189,6 +189,6 @@ def test_sliders_move_the_curves_by_keyboard(figure, chapter):
 
 def test_a_narrow_dark_screen_shows_the_explorables_within_its_width(figure):
     for chapter, module in (("hebbian", "recall"), ("hopfield", "phase_diagram")):
-        page, found, root, params = figure(chapter, module, theme="dark", width=400)
+        *_, root, _params = figure(chapter, module, theme="dark", width=400)
         box = root.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 400
