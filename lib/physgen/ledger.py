@@ -116,15 +116,15 @@ def _show(id: str, entry: dict, measured: list[float], expected: list[float], to
 
 
 def format_values(values: list[float], tol: float, tiny: bool = False) -> str:
-    """Values to the digit that the tolerance resolves, at most six of them; below it they are 0, or `tiny` gives their size."""
-    texts = [_format(0.0 if abs(v) < tol and not tiny else v, tol) for v in values]
+    """Values to the digit that the tolerance resolves, at most six of them; rounding errors are 0, or `tiny` gives their size."""
+    texts = [_format(0.0 if abs(v) < min(tol, 1e-9) and not tiny else v, tol) for v in values]
     return ", ".join(texts[:6]) + (f", … ({len(texts)} values)" if len(texts) > 6 else "")
 
 
 def _format(value: float, tol: float) -> str:
     if value == 0 or tol == 0:
         return f"{value + 0.0:.15g}"  # + 0.0 turns −0 into 0
-    if abs(value) < tol:
+    if abs(value) < min(tol, 1e-3):
         return f"{value:.1g}"
     if abs(value) >= 1e6:
         return f"{value:.8g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -105,3 +106,12 @@ def shown(output) -> dict:
 
 def test_ledger_lives_where_the_package_looks_for_it():
     assert ledger.LEDGER == Path(BOOK / "ledger.yml")
+
+
+def test_the_names_in_the_notation_table_are_names_in_the_package():
+    spins = (BOOK / "notation.md").read_text(encoding="utf-8").split("## Data, noise and time")[0]
+    names = re.findall(
+        r"`(\w+)`", " ".join(line.rsplit("|", 2)[1] for line in spins.splitlines() if line.count("|") >= 3)
+    )
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (BOOK.parent / "lib").rglob("*.py"))
+    assert names and not [n for n in names if not re.search(rf"\b{n}\b", code)]
