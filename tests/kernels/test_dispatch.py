@@ -41,6 +41,21 @@ def test_auto_takes_the_fast_version_for_cpu_tensors_and_the_definition_where_it
     assert doubling.ran == ["numba"]
 
 
+def test_auto_takes_chunks_where_no_compiled_version_can_run_and_names_it_on_request(doubling):
+    @doubling.backend("chunks", when=lambda x, **kw: x.numel() < 6 or "x is very long")
+    def chunks(x, shift):
+        doubling.ran.append("chunks")
+        return 2 * x + shift
+
+    for size in (3, 5, 7):  # numba's, beyond numba, beyond both
+        assert torch.equal(doubling(torch.ones(size)), torch.full((size,), 2.0))
+    assert doubling.ran == ["numba", "chunks"]
+    doubling(torch.ones(3), backend="chunks")
+    assert doubling.ran[-1] == "chunks" and "chunks" in doubling.backends()
+    with pytest.raises(ValueError, match="x is very long"):
+        doubling(torch.ones(7), backend="chunks")
+
+
 def test_an_explicit_backend_that_cannot_run_says_why(doubling):
     with pytest.raises(ValueError, match="double: backend='numba' cannot run this call: x is long"):
         doubling(torch.ones(5), backend="numba")
