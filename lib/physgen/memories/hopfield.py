@@ -38,6 +38,7 @@ from .hebbian import (
     _patterns,
     all_states,
     curie_weiss_magnetization,
+    mattis_exact,
     mixture_overlap,
     mixture_temperature,
     overlaps,
@@ -341,9 +342,7 @@ def mattis_second_moment(n_spins: int, beta: float, double_count: bool = False) 
     Claim HEB-38.
     """
     n, beta = _count(n_spins, "n_spins", 1), _beta(beta)
-    log_c, total = _log_binomials(n)
-    log_weight = log_c + beta * total**2 / (2 * n * (n if double_count else 1))
-    return float(np.exp(log_weight - logsumexp(log_weight)) @ (total / n) ** 2)
+    return mattis_exact(n, beta / n if double_count else beta)[1] ** 2
 
 
 def rbm_partition_function(patterns: torch.Tensor, beta: float, nodes: int = 80) -> PartitionFunctions:
