@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -19,23 +18,11 @@ from pathlib import Path
 import torch
 
 from physgen import results
+from physgen.stopwatch import interleaved
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ("kernel", "size", "ours", "peer", "ratio", "floor", "share of floor", "GPU")
 SEED = 0
-
-
-def interleaved(calls: dict, repeats: int) -> dict[str, float]:
-    """Median processor seconds of each call, the calls taking turns, after one round that compiles."""
-    for call in calls.values():
-        call()
-    times = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def cells(row: dict) -> tuple[str, ...]:

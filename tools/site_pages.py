@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 
 from paths import BOOK, BUILD, EXECUTED, HTML, ROOT, SOURCE, chapters, files_below, fingerprint
-from physgen import explorables, figures, ledger
+from physgen import explorables, figures, ledger, stopwatch
 
 STAMP = BUILD / "site.key"
 SPHINX = BUILD / "sphinx"
@@ -75,6 +75,8 @@ def page_notebook(notebook, name: str):
                 continue
             if "check" in record:
                 html = claim_html(record["check"], depth=name.count("/"))
+            elif "times" in record:
+                html = stopwatch.times_html(record["what"], record["times"])
             elif "module" in record:
                 html = explorables.html(record["module"], record["params"], record["alt"], record["caption"])
             else:

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from physgen.kernels.philox import key, philox, uniform
+from physgen.kernels.philox import LOW, TILE, key, normal, normals, philox, uniform
 
 FULL = 2**32 - 1
 # Random123 (Salmon et al. 2011), kat_vectors, lines "philox4x32 10": counter, key, words.
@@ -104,6 +106,39 @@ def test_uniform_is_the_middle_of_its_cell_and_never_0_or_1():
     assert uniform(words).dtype == torch.float64
 
 
+def test_normal_is_the_transform_of_box_and_muller_at_its_extremes():
+    z = normal(torch.tensor([[0, FULL, 2**31], [0, 2**30, 3 * 2**30]]))
+    radius = (2 * torch.tensor([33 * np.log(2), -np.log1p(-(2.0**-33)), -np.log(0.5 + 2.0**-33)])).sqrt()
+    # Angles 2π(word + ½)/2³²: 0, a quarter and three quarters of a turn, and half a step of 2⁻³² turns.
+    exact = torch.stack([radius * torch.tensor([1.0, 0, 0]), radius * torch.tensor([0.0, 1, -1])])
+    assert (z - exact).abs().max() < 7 * np.pi * 2.0**-31
+    assert z.dtype == torch.float64 and z.shape == (2, 3) and z.abs().max() < 6.8
+
+
+def test_normal_numbers_are_normal_and_the_four_of_a_block_uncorrelated():
+    words = philox(11, 0, 0, torch.arange(1000)[:, None], torch.arange(1, 251))
+    z = normal(words).flatten(1)
+    assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-4
+    correlations, n = z @ z.T / z.shape[1], z.shape[1]
+    # Products of independent normals have variance 1 (squares: 2); five standard errors.
+    assert (correlations - torch.eye(4)).abs().max() < 5 * (2 / n) ** 0.5
+    squares = (z**2 - 1) @ (z**2 - 1).T / n / 2
+    assert (squares - torch.eye(4)).abs().max() < 5 * (14 / n) ** 0.5  # the largest variance, of (z² − 1)²/2
+
+
+@pytest.mark.parametrize(
+    "count", [0, 1, 3, 4, 5, 63, 64, 65, 4 * TILE - 1, 4 * TILE, 4 * TILE + 1, 9 * TILE + 2]
+)
+def test_fast_normals_are_the_definition_to_a_millionth_for_every_length(count):
+    z, scratch = np.full(count + 1, 9, np.float32), np.empty((10, TILE), np.uint32)
+    seed, step, replica, first = 2**40 + 7, 2**33 + 1, 5, 12
+    normals(z[:count], scratch, seed & LOW, seed >> 32, step & LOW, step >> 32, replica, first)
+    streams = torch.arange(1 + first // 4, 1 + (first + count + 3) // 4)
+    exact = normal(philox(seed, step & LOW, step >> 32, replica, streams)).T.flatten()[:count].numpy()
+    # 24 bits in each of a logarithm, a root and a sine; 10⁻⁶ is what the module promises.
+    assert (np.abs(z[:count] - exact) <= 1e-6 * (1 + np.abs(exact))).all() and z[count] == 9
+
+
 def test_keys_follow_the_generator_and_leave_the_global_stream_alone():
     state = torch.get_rng_state()
     first, second = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
@@ -132,6 +167,8 @@ def test_a_counter_word_that_does_not_fit_is_refused(word):
 def test_a_generator_that_is_none_of_torch_and_words_that_are_no_words_are_refused():
     with pytest.raises(ValueError, match="generator: got int"):
         key(5)
+    with pytest.raises(ValueError, match=r"words: got shape .* expected an even number of rows"):
+        normal(torch.tensor([1, 2, 3]))
     for words in (torch.tensor([0.5]), torch.tensor([-1]), torch.tensor([2**32])):
         with pytest.raises(ValueError, match="words: got"):
             uniform(words)
