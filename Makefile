@@ -23,7 +23,7 @@ lab: venv  ## open the chapters in JupyterLab
 notebooks: venv  ## run every notebook (or ONLY=part/chapter) and store its outputs
 	@$(PY) tools/notebooks.py --store $(ONLY)
 
-bench: venv  ## time each kernel against its peers, write benchmarks/results
+bench: venv  ## time each kernel against its peers, write book/data/how_fast.json
 	@$(PY) benchmarks/run.py
 
 paper: venv  ## heavy runs at the size of the papers, resumable, write book/data

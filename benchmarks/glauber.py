@@ -83,6 +83,8 @@ def one_by_one(interleaved, rate: float, generator: torch.Generator) -> list[dic
             "target": target if ours == "patterns" else None,
             "floor": floor,
             "floor_is": why,
+            "operations": replicas * updates * 2 * k,
+            "bytes": replicas * updates * k,
         }
         for ours in ("patterns", "couplings")
         for peer, target in (("Python loop", 80), ("torch over replicas", 10))
@@ -123,6 +125,8 @@ def all_at_once(interleaved, rate: float, generator: torch.Generator) -> list[di
             "target": target,
             "floor": floor,
             "floor_is": why,
+            "operations": steps * 4 * replicas * k * n,
+            "bytes": steps * k * n,
         }
         for peer, target in (("torch J@S", 5), ("torch ξᵀ(ξS)", None))
     ]

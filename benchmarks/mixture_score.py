@@ -72,6 +72,8 @@ def rows(interleaved, n: int, d: int, t: float, rates: dict, targets: dict, gene
                     "target": targets[peer] if kind == "float32" else None,
                     "floor": 4 * BATCH * n * d / rates[kind],
                     "floor_is": "two products of B × n × d at the rate of large ones, no exponentials",
+                    "operations": 4 * BATCH * n * d,
+                    "bytes": n * d * (4 if kind == "float32" else 8),
                 }
             )
     return found

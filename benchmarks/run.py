@@ -1,8 +1,10 @@
-"""Every kernel beside its peers, in one run on one core: prints one table and writes results/cpu.json.
+"""Every kernel beside its peers, in one run on one core: prints one table and writes
+book/data/how_fast.json, from which the page of that name is drawn.
 
 Each script of this folder has ``measure(interleaved, seed)``, which returns rows. Times are medians of
 processor time over repeats in which the calls take turns, so that a busy machine slows all alike; what counts
-are the ratios.
+are the ratios. A row may say how many `operations` its formula costs and how many `bytes` it has to move:
+numbers of the formula, not of the code, for the roofline.
 
     python benchmarks/run.py [--only NAME]
 """
@@ -21,8 +23,22 @@ from physgen import results
 from physgen.stopwatch import interleaved
 
 HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "book" / "data" / "how_fast.json"
 COLUMNS = ("kernel", "size", "ours", "peer", "ratio", "floor", "share of floor", "GPU")
 SEED = 0
+
+
+def ceilings() -> dict[str, float]:
+    """What this core can do at best: bytes a second of a large copy, read and written, and operations a second
+    of a large product in float32.
+    """
+    numbers, there = torch.ones(2**25), torch.empty(2**25)
+    a, b = torch.ones(1024, 1024), torch.ones(1024, 4096)
+    seconds = interleaved({"copy": lambda: there.copy_(numbers), "product": lambda: a @ b}, 9)
+    return {
+        "bytes": 8 * numbers.numel() / seconds["copy"],
+        "operations": 2 * 1024 * 1024 * 4096 / seconds["product"],
+    }
 
 
 def cells(row: dict) -> tuple[str, ...]:
@@ -68,12 +84,16 @@ def main() -> None:
     print(table(rows))
     if not only:
         results.save(
-            HERE / "results" / "cpu.json",
+            OUT,
             what="kernels beside their peers, medians of interleaved runs, processor seconds on one core",
             command="python benchmarks/run.py",
             seconds=time.perf_counter() - begun,
             seed=SEED,
-            values={"rows": [{key: rounded(value) for key, value in row.items()} for row in rows]},
+            values={
+                "ceilings": {name: rounded(rate) for name, rate in ceilings().items()},
+                "rows": [{key: rounded(value) for key, value in row.items()} for row in rows],
+                "table": [COLUMNS, *map(cells, rows)],
+            },
         )
 
 

@@ -39,23 +39,9 @@ def test_backend_words_are_equal_over_random_counters_and_extreme_seeds():
             assert torch.equal(philox(seed, *counters, backend=backend), expected), (backend, seed)
 
 
-def test_the_triton_version_passes_these_tests_under_its_interpreter():
+def test_the_triton_version_passes_these_tests_under_its_interpreter(interpreted):
+    interpreted("backend_words")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        __file__,
-        "-k",
-        "backend_words",
-    ]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0 and "2 passed" in run.stdout, run.stdout + run.stderr
     code = "from physgen.kernels.philox import philox; print(philox.backends())"
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.stdout.strip() == "['torch', 'numba', 'triton']"

@@ -67,7 +67,7 @@ def test_cells_are_short(name):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_has_question_explorable_exercises_and_summary(name):
     text = "\n".join(c.source for c in nbformat.read(BOOK / f"{name}.ipynb", as_version=4).cells)
-    assert "explorables.show(" in text
+    assert "explorables.show(" in text or "explore.explore(" in text
     assert text.count("### Exercise") >= 4
     for heading in ("What to remember", "What comes next"):
         assert heading in text

@@ -221,13 +221,13 @@ TILE = 256  # counters whose normals are made together: their words and intermed
 
 
 @numba_function(fastmath=True)
-def _words_of_tile(k0, k1, c0, c1, c2, first, w0, w1, w2, w3):
+def words_of_tile(k0, k1, c0, c1, c2, first, w0, w1, w2, w3):
     for j in range(len(w0)):
         w0[j], w1[j], w2[j], w3[j] = rounds(k0, k1, c0, c1, c2, uint32(first + uint32(j)))
 
 
 @numba_function(fastmath=True)
-def _logarithm_of_tile(words, bits, y, exponent):
+def logarithm_of_tile(words, bits, y, exponent):
     """Splits words = 2^(exponent + 32) y with y in [1/√2, √2); `bits` is the memory of y, as integers."""
     for j in range(len(words)):
         y[j] = float32(words[j]) + float32(0.5)
@@ -238,7 +238,7 @@ def _logarithm_of_tile(words, bits, y, exponent):
 
 
 @numba_function(fastmath=True)
-def _pairs_of_tile(first, second, y, exponent, even, odd):
+def pairs_of_tile(first, second, y, exponent, even, odd):
     """even, odd = √(−2 ln u₀) (cos, sin)(2π u₁) by the polynomials of Cephes (Moshier 1989)."""
     for j in range(len(first)):
         # Where u₀ > 1/√2 the argument ln(1 − v) of a small v is formed from the complement of the word, exact.
@@ -290,11 +290,11 @@ def normals(z, scratch, k0, k1, c0, c1, c2, first):
         w0, w1, w2, w3 = scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n]
         y, exponent, bits = numbers[4, :n], numbers[5, :n], scratch[4, :n].view(np.int32)
         z0, z1, z2, z3 = numbers[6, :n], numbers[7, :n], numbers[8, :n], numbers[9, :n]
-        _words_of_tile(k0, k1, c0, c1, c2, stream, w0, w1, w2, w3)
-        _logarithm_of_tile(w0, bits, y, exponent)
-        _pairs_of_tile(w0, w1, y, exponent, z0, z1)
-        _logarithm_of_tile(w2, bits, y, exponent)
-        _pairs_of_tile(w2, w3, y, exponent, z2, z3)
+        words_of_tile(k0, k1, c0, c1, c2, stream, w0, w1, w2, w3)
+        logarithm_of_tile(w0, bits, y, exponent)
+        pairs_of_tile(w0, w1, y, exponent, z0, z1)
+        logarithm_of_tile(w2, bits, y, exponent)
+        pairs_of_tile(w2, w3, y, exponent, z2, z3)
         part = z[start : start + 4 * whole].reshape(whole, 4)
         for j in range(whole):
             part[j, 0], part[j, 1], part[j, 2], part[j, 3] = z0[j], z1[j], z2[j], z3[j]

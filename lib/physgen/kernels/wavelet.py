@@ -521,6 +521,20 @@ def _synthesise_rows(a, d, x, c, p, start, stop):  # (R, m) twice to (R, m, 2)
         synthesise_row(a, d, r, x, r, c, p, both, out)
 
 
+@numba_function(inline="always")
+def analyse_squares(x, i, a, h, v, d, k, c):
+    """The Haar level of the rows i and i + 1, (2m,), to row k, (m,), of all parts, at once: read back soon after
+    it is written, with other vectors, a row of averages is waited for.
+    """
+    x0, x1, a, h, v, d = x[i], x[i + 1], a[k], h[k], v[k], d[k]
+    c0, c1, d0, d1 = c[0, 0], c[0, 1], c[1, 0], c[1, 1]
+    for j in range(len(a)):
+        low0, high0 = c0 * x0[2 * j] + c1 * x1[2 * j], d0 * x0[2 * j] + d1 * x1[2 * j]
+        low1, high1 = c0 * x0[2 * j + 1] + c1 * x1[2 * j + 1], d0 * x0[2 * j + 1] + d1 * x1[2 * j + 1]
+        a[j], v[j] = c0 * low0 + c1 * low1, d0 * low0 + d1 * low1
+        h[j], d[j] = c0 * high0 + c1 * high1, d0 * high0 + d1 * high1
+
+
 @numba_function(fastmath={"contract"})
 def _analyse_images(x, a, h, v, d, c, p, n, start, stop):  # (B 2n, 2m) to (B n, m) four times
     m = a.shape[1]
@@ -528,6 +542,9 @@ def _analyse_images(x, a, h, v, d, c, p, n, start, stop):  # (B 2n, 2m) to (B n,
     pairs = halves.reshape(2, m, 2)
     for row in range(start, stop):
         k, base = row % n, row // n * 2 * n
+        if p == 1:
+            analyse_squares(x, 2 * row, a, h, v, d, row, c)
+            continue
         combine(halves, x, x, 2 * k - p + 1, 2 * k - p + 2, 2, 2 * n, base, c)
         analyse_row(pairs, 0, a, v, row, c, p, both)
         analyse_row(pairs, 1, h, d, row, c, p, both)

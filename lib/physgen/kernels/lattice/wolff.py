@@ -12,8 +12,8 @@ cluster, bit for bit. With the key and the counter (step mod 2³², ⌊step / 2�
 - stream 1 + ⌊i/2⌋ has the bonds of two sites: word 2 (i mod 2) is the one from i to the right, the next word
   the one down. A bond is open iff its word < θ = ⌊2³² p⌋, and θ = 2³² where p > 1 − 2⁻³³.
 
-The size of a cluster is an estimator: its mean over steps in equilibrium is N⟨m²⟩, m the mean spin, since a
-site belongs to the cluster of another with probability ⟨s_i s_j⟩ (Wolff 1989, equation 4).
+The size of a cluster is an estimator: its mean over steps in equilibrium is N⟨m²⟩, m the mean spin, since
+site j belongs to the cluster of site i with probability ⟨s_i s_j⟩.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from operator import index
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy import uint8, uint32, uint64
 
 from ..dispatch import kernel, numba_function, over_rows
@@ -41,7 +42,7 @@ def threshold(beta: float) -> int:
 
 def _open_bonds(seed: int, step: int, theta: int, spins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, L1, L2) bool: the open bonds of equal spins, to the right and down."""
-    (lattices, *shape), n = spins.shape, spins[0].numel()
+    (lattices, *shape), n = spins.shape, math.prod(spins.shape[1:])
     rows = torch.arange(lattices, device=spins.device)[:, None]
     streams = torch.arange(1, 1 + (n + 1) // 2, device=spins.device)
     words = philox.definition(seed, step & LOW, step >> 32, rows, streams)  # (4, B, ⌈N/2⌉)
@@ -137,77 +138,85 @@ def _inputs(spins, beta, clusters, seed, first_step) -> dict:
 
 # ------------------------------------------------------------------------------------------------- CPU, numba
 #
-# The sites of a cluster are kept in a queue in the order in which they joined. Neighbouring bonds are drawn
-# together, a strip of a row at a time in one loop, which vectorises, when the search first meets one of them:
-# a word then costs a tenth of one that is drawn alone.
+# The sites of a cluster stand in a queue, in the order in which they joined: unlike on a stack, the next ones
+# are known early, and the processor works on several at once. A byte holds all that the search asks of a site.
+# Its bonds are drawn with those of a strip of neighbours in one loop, which vectorises, when the search first
+# needs one of them: words drawn alone would cost more than the search.
 
+UP, RIGHT, DOWN, FIRST, LAST = 1, 2, 4, 8, 16  # bits: the spin is +1; open bonds; first and last of its row
 STRIP = 64  # sites
 
 
 @numba_function
-def draw(bonds, strip, k0, k1, c0, c1, c2, theta):
-    """Bits of the open bonds of a strip, two sites a byte: 1 and 4 to the right, 2 and 8 down."""
-    first = uint32(1 + strip * (STRIP // 2))
-    part = bonds[strip * (STRIP // 2) : (strip + 1) * (STRIP // 2)]
-    for j in range(len(part)):
+def draw(sites, strip, k0, k1, c0, c1, c2, theta):
+    """Set the bits of the open bonds of a strip."""
+    start, first = strip * uint64(STRIP), uint32(strip * uint64(STRIP // 2)) + uint32(1)
+    part = sites[start : start + uint64(STRIP)]
+    right, down, closed, kept = uint8(RIGHT), uint8(DOWN), uint8(0), uint8(UP | FIRST | LAST)
+    for j in range(STRIP // 2):
         w0, w1, w2, w3 = rounds(k0, k1, c0, c1, c2, uint32(first + uint32(j)))
-        even = uint8(uint64(w0) < theta) | (uint8(uint64(w1) < theta) << 1)
-        odd = uint8(uint64(w2) < theta) | (uint8(uint64(w3) < theta) << 1)
-        part[j] = uint8(even | (odd << 2))
+        even = (right if w0 < theta else closed) | (down if w1 < theta else closed)
+        odd = (right if w2 < theta else closed) | (down if w3 < theta else closed)
+        part[2 * j], part[2 * j + 1] = (part[2 * j] & kept) | even, (part[2 * j + 1] & kept) | odd
 
 
 @numba_function(inline="always")
-def join(s, queue, tail, site, way, old):
-    """Flip a site and put it into the queue if its way there is open (1, else 0) and its spin is the old one;
-    without a branch, which would be random.
+def join(sites, queue, tail, i, bond, other):
+    """If the bond is open (the lowest bit) and the spin of site i is the old one, flip it and put it into the
+    queue; without a branch, which would be random. `other` is 1 if the old spin is −1.
     """
-    new = way & (s[site] == old)
-    s[site] = s[site] - 2 * old * new
-    queue[tail] = site
-    return tail + new
+    new = (sites[i] ^ other) & bond & uint8(1)
+    sites[i] ^= new
+    queue[tail] = i
+    return tail + uint64(new)
 
 
 @numba_function
-def _flip(spins, sizes, columns, theta, key, first_step, start, stop):  # spins: (B, N)
-    n, k0, k1, theta = spins.shape[1], uint32(key[0]), uint32(key[1]), uint64(theta)
-    strips = (n + STRIP - 1) // STRIP
-    bonds, queue = np.empty(strips * (STRIP // 2), np.uint8), np.empty(n + 1, np.int64)
-    drawn, count = np.zeros(strips, np.int64), 0  # the number of the cluster that a strip was drawn for
+def _flip(lattices, n, columns, sizes, theta, key, first_step, start, stop):  # lattices: (B, N + padding)
+    n, columns, theta = uint64(n), uint64(columns), uint64(theta)
+    k0, k1, one, width = uint32(key[0]), uint32(key[1]), uint64(1), uint64(STRIP)
+    queue = np.empty(n + one, np.uint32)
+    drawn, count = np.zeros(lattices.shape[1] // STRIP, np.int64), 0  # for which cluster a strip was drawn
     for b in range(start, stop):
-        s = spins[b]
+        sites = lattices[b]
         for u in range(sizes.shape[1]):
             count += 1
             t = uint64(first_step + u)
             c0, c1, c2 = uint32(t), uint32(t >> uint64(32)), uint32(b)
-            word = rounds(k0, k1, c0, c1, c2, uint32(0))[0]
-            queue[0] = np.int64((uint64(word) * uint64(n)) >> uint64(32))
-            old, head, tail = s[queue[0]], 0, 1
-            s[queue[0]] = -old
+            seed = (uint64(rounds(k0, k1, c0, c1, c2, uint32(0))[0]) * n) >> uint64(32)
+            other = uint8(~sites[seed] & UP)
+            sites[seed] ^= uint8(UP)
+            queue[0] = seed
+            head, tail = uint64(0), one
             while head < tail:
-                i = queue[head]
-                head += 1
-                column = i % columns
-                right = i + 1 if column + 1 < columns else i + 1 - columns
-                left = i - 1 if column > 0 else i - 1 + columns
-                down = i + columns if i + columns < n else i + columns - n
-                up = i - columns if i >= columns else i - columns + n
-                for strip in (i // STRIP, left // STRIP, up // STRIP):
+                i = uint64(queue[head])
+                head += one
+                edge = sites[i]
+                left = i - one + (columns if edge & FIRST else uint64(0))
+                right = i + one - (columns if edge & LAST else uint64(0))
+                up = i - columns + (n if i < columns else uint64(0))
+                down = i + columns - (n if i + columns >= n else uint64(0))
+                for strip in (i // width, left // width, up // width):
                     if drawn[strip] != count:
-                        draw(bonds, strip, k0, k1, c0, c1, c2, theta)
+                        draw(sites, strip, k0, k1, c0, c1, c2, theta)
                         drawn[strip] = count
-                here = bonds[i >> 1] >> (2 * (i & 1))
-                tail = join(s, queue, tail, right, here & 1, old)
-                tail = join(s, queue, tail, left, (bonds[left >> 1] >> (2 * (left & 1))) & 1, old)
-                tail = join(s, queue, tail, down, (here >> 1) & 1, old)
-                tail = join(s, queue, tail, up, (bonds[up >> 1] >> (2 * (up & 1) + 1)) & 1, old)
+                here = sites[i]
+                tail = join(sites, queue, tail, right, here >> uint8(1), other)
+                tail = join(sites, queue, tail, left, sites[left] >> uint8(1), other)
+                tail = join(sites, queue, tail, down, here >> uint8(2), other)
+                tail = join(sites, queue, tail, up, sites[up] >> uint8(2), other)
             sizes[b, u] = tail
 
 
 @wolff.backend("numba", needs=("numba",))
 def _wolff_numba(spins, beta, clusters, seed, first_step):
-    (lattices, rows, columns), out = spins.shape, spins.clone()
-    sizes, key = torch.empty((lattices, clusters), dtype=torch.int64), (seed & LOW, seed >> 32)
-    flat = out.view(lattices, rows * columns).numpy()
-    run = partial(_flip, flat, sizes.numpy(), columns, threshold(beta), key, first_step)
-    over_rows(run, lattices, lattices * clusters * rows * columns)
-    return out, sizes
+    lattices, rows, columns = spins.shape
+    n, key = rows * columns, (seed & LOW, seed >> 32)
+    sizes = torch.empty((lattices, clusters), dtype=torch.int64)
+    sites = (spins > 0).to(torch.uint8)
+    sites[:, :, 0] |= FIRST
+    sites[:, :, -1] |= LAST
+    sites = F.pad(sites.view(lattices, n), (0, -n % STRIP))
+    run = partial(_flip, sites.numpy(), n, columns, sizes.numpy(), threshold(beta), key, first_step)
+    over_rows(run, lattices, sizes.numel() * n)
+    return (2 * (sites[:, :n] & UP).to(torch.int8) - 1).view(spins.shape), sizes
