@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -34,12 +35,13 @@ def test_a_race_shows_names_to_nbval_and_times_to_the_page(emitted):
     ((data, record),) = emitted
     assert data["text/plain"] == "[times] doing nothing & all: slow, fast"
     assert "doing nothing &amp; all" in data["text/html"] and not any(c.isdigit() for c in data["text/html"])
+    record = json.loads(json.dumps(record, sort_keys=True))  # as a notebook stores it
     html = stopwatch.times_html(record["what"], record["times"])
-    assert html.count("<tr>") == 3 and "ms" in html and "1×" in html
+    assert html.count("<tr>") == 3 and html.index("slow") < html.index("fast") < html.rindex("1×")
 
 
 def test_times_are_read_in_the_unit_that_fits_and_beside_the_last():
-    html = stopwatch.times_html("x", {"a": 2.5, "b": 0.05, "c": 2e-5})
+    html = stopwatch.times_html("x", [("a", 2.5), ("b", 0.05), ("c", 2e-5)])
     for text in ("2.5 s", "125000×", "50 ms", "2500×", "20 µs", "1×"):
         assert text in html
 

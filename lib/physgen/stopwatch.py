@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 
 from physgen.emit import emit
@@ -70,7 +70,7 @@ def race(what: str, calls: dict[str, Callable], repeats: int = 5) -> None:
     import ipywidgets
 
     seconds = interleaved(calls, repeats)
-    view = ipywidgets.HTML(times_html(what, seconds))
+    view = ipywidgets.HTML(times_html(what, seconds.items()))
     names = ", ".join(calls)
     # What nbval compares has no times in it; JupyterLab shows the widget, the built page the record.
     data = {
@@ -78,16 +78,18 @@ def race(what: str, calls: dict[str, Callable], repeats: int = 5) -> None:
         "text/html": f'<p class="pg-times">{escape(what, quote=False)}: {escape(names, quote=False)}.</p>',
         "text/plain": f"[times] {what}: {names}",
     }
-    emit(data, {"times": seconds, "what": what})
+    # A list, for the keys of a notebook's metadata are sorted when it is written.
+    emit(data, {"times": list(seconds.items()), "what": what})
 
 
-def times_html(what: str, seconds: dict[str, float]) -> str:
-    """The table of `race`: `seconds` by name, each beside the last."""
-    *_, least = seconds.values()
+def times_html(what: str, times: Iterable[tuple[str, float]]) -> str:
+    """The table of `race`: names and seconds, each beside the last."""
+    times = list(times)
+    least = times[-1][1]
     rows = "".join(
         f'<tr><th scope="row">{escape(name, quote=False)}</th><td>{_readable(value)}</td>'
         f"<td>{_ratio(value / least)}×</td></tr>"
-        for name, value in seconds.items()
+        for name, value in times
     )
     return (
         f'<table class="pg-times"><caption>{escape(what, quote=False)}. Processor time on the machine that made this '
