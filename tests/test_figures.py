@@ -52,3 +52,16 @@ def test_on_the_page_colours_are_variables_and_ids_are_its_own(curve):
     )
     assert ids == references and all(i.startswith("f1-") for i in ids)
     assert "the &quot;rise&quot;" in html and "a &lt; b" in html
+
+
+def test_on_the_page_a_style_is_written_once_and_reaches_every_element_that_had_it(curve):
+    svg = figures.draw(curve)
+    before, after = (
+        re.findall(r'(?:style|class)="([^"]*)"', t)
+        for t in (svg, figures.page_html(svg, "a", "b", prefix="f1-"))
+    )
+    sheet = dict(re.findall(r"\.(f1-\d+)\{([^}]*)\}", figures.page_html(svg, "a", "b", prefix="f1-")))
+    unpainted = [
+        re.sub(r"var\(--pg-\w+, (#\w+)\)", r"\1", sheet.get(s, s)) for s in after if not s.startswith("pg-")
+    ]
+    assert unpainted == before and len(sheet) > 1 and max(map(after.count, sheet.values()), default=0) == 0

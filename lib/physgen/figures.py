@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 
 from physgen.emit import emit
 
@@ -142,11 +143,21 @@ def page_html(svg: str, alt: str, caption: str, prefix: str) -> str:
     svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}", svg)
     for color, variable in CSS_VARIABLES.items():
         svg = svg.replace(color, f"var({variable}, {color})")
+    svg = _styles_once(svg, prefix)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt, quote=True)}" ', 1)
     return (
         f'<figure class="pg-figure"><div class="pg-scroll" tabindex="0" role="group" aria-label="figure">{svg}</div>'
         f"<figcaption>{escape(caption, quote=False)}</figcaption></figure>"
     )
+
+
+def _styles_once(svg: str, prefix: str) -> str:
+    """The styles that matplotlib repeats at each element, half the weight of a figure, as classes of its own style sheet."""
+    counts = Counter(re.findall(r' style="([^"]*)"', svg))
+    names = {style: f"{prefix}{i}" for i, (style, count) in enumerate(counts.items()) if count > 2}
+    svg = re.sub(r' style="([^"]*)"', lambda m: f' class="{names[m[1]]}"' if m[1] in names else m[0], svg)
+    sheet = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    return re.sub(r"(<svg [^>]*>)", rf"\1<style>{sheet}</style>", svg, count=1) if sheet else svg
 
 
 def letters(text: str, side: int):

@@ -52,7 +52,9 @@ def load(name: str) -> dict:
     """
     path = DATA / f"{name}.json"
     if not path.exists():
-        raise ValueError(f"no result {name!r} in {DATA}; make it with make paper ONLY={name} (how_fast: make bench)")
+        raise ValueError(
+            f"no result {name!r} in {DATA}; make it with make paper ONLY={name} (how_fast: make bench)"
+        )
     record = json.loads(path.read_text(encoding="utf-8"))
     if missing := set(FIELDS) - record.keys():
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}")
