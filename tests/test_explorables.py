@@ -19,7 +19,15 @@ MODULES = {name: explorables._text(name) for name in explorables.NAMES}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 RECALL = {"side": 2, "patterns": ["1100", "1010"], "names": ["A", "B"]}
 PHASES = {"lines": {"spin_glass": {"alpha": [0.0, 0.16], "temperature": [1.0, 1.4]}}}
-PARAMS = {"recall": RECALL, "phase_diagram": PHASES, "plot": {}}
+REVERSE = {"means": [[-1.5, 0.0], [1.5, 0.0]]}
+PARAMS = {
+    "recall": RECALL,
+    "phase_diagram": PHASES,
+    "plot": {},
+    "reverse_diffusion": REVERSE,
+    "symmetry_breaking": {"norm": 4, "variance": 0.25},
+    "curie_weiss": {"beta": 1.2, "d": 50},
+}
 
 
 class Page(HTMLParser):
@@ -98,7 +106,9 @@ def test_a_page_without_known_modules_is_refused(names):
 
 
 def test_a_module_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="got 'common'; expected one of phase_diagram, plot, recall"):
+    with pytest.raises(
+        ValueError, match="got 'common'; expected one of curie_weiss, phase_diagram, plot, recall"
+    ):
         explorables.source("common")
 
 
@@ -244,6 +254,49 @@ def test_the_phase_diagram_refuses_a_parameter_out_of_range_by_name(key, value):
 def test_a_phase_line_needs_two_lists_of_one_length(line):
     with pytest.raises(ValueError, match=r"mixture.*expected alpha and temperature"):
         explorables.html("phase_diagram", {"lines": {"mixture": line}}, "alt", "caption")
+
+
+BAD_EXACT = {
+    "reverse_diffusion": {
+        "means": [[], None, [[0, 0, 0]], [[0, 11]], [[0, "1"]], [[0, 0]] * 13],
+        "weights": [[1], [0.5, 0.6], [1.5, -0.5], [1, 0], "equal"],
+        "variance": [0, 5],
+        "t_max": [0, 11],
+        "eta": [-0.1, 2.1],
+        "steps": [4, 201, 50.0],
+        "particles": [9, 601],
+        "seed": [-1, 2**53, True],
+    },
+    "symmetry_breaking": {
+        "norm": [0.5, 21],
+        "variance": [0, 5],
+        "t_max": [0, 11],
+        "t": [-0.1, 3.5],
+        "clones": [1, 201, 20.0],
+        "seed": [-1],
+    },
+    "curie_weiss": {
+        "beta": [0, 3],
+        "field": [-0.6, 0.6],
+        "d": [1, 401, 10.0],
+        "seed": [-1],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [(name, k, v) for name, bad in BAD_EXACT.items() for k, values in bad.items() for v in values],
+)
+def test_the_figures_of_diffusion_refuse_a_parameter_out_of_range_by_name(name, key, value):
+    with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
+        explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
+
+
+def test_clones_part_no_earlier_than_they_start():
+    explorables.html("symmetry_breaking", {"t": 3.5, "t_max": 4}, "alt", "caption")
+    with pytest.raises(ValueError, match=r"^t: got 1\.5; expected a number from 0 to 1"):
+        explorables.html("symmetry_breaking", {"t": 1.5, "t_max": 1}, "alt", "caption")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j, object(), {1, 2}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -72,3 +73,23 @@ def visit(chromium):
     yield make
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def figure(visit):
+    """Call `figure(part, chapter, module)` for (page, figure, its drawn root, its parameters), once it is ready."""
+    visits = []
+
+    def make(part: str, chapter: str, module: str, **kind):
+        v = visit(**kind)
+        visits.append(v)
+        page = v.open(f"book/{part}/{chapter}.html")
+        found = page.locator(f'figure[data-module="{module}"]').first
+        found.scroll_into_view_if_needed()
+        page.wait_for_function("(figure) => 'ready' in figure.dataset", arg=found.element_handle())
+        params = json.loads(found.locator('script[type="application/json"]').inner_text())
+        return page, found, found.locator(".pgx > div").first, params
+
+    yield make
+    for v in visits:
+        assert not v.trouble, v.trouble

@@ -13,26 +13,6 @@ from physgen.memories import hebbian, hopfield
 SHAKE = 2**31  # the stream that picks the cells to flip
 
 
-@pytest.fixture
-def figure(visit):
-    """Call `figure(chapter, module)` for (page, figure, its drawn root, its parameters), once it is ready."""
-    visits = []
-
-    def make(chapter: str, module: str, **kind):
-        v = visit(**kind)
-        visits.append(v)
-        page = v.open(f"book/memories/{chapter}.html")
-        found = page.locator(f'figure[data-module="{module}"]').first
-        found.scroll_into_view_if_needed()
-        page.wait_for_function("(figure) => 'ready' in figure.dataset", arg=found.element_handle())
-        params = json.loads(found.locator('script[type="application/json"]').inner_text())
-        return page, found, found.locator(".pgx > div").first, params
-
-    yield make
-    for v in visits:
-        assert not v.trouble, v.trouble
-
-
 def data(root, name: str):
     return root.get_attribute(f"data-{name}")
 
@@ -65,7 +45,7 @@ def assert_same_numbers(root, state: torch.Tensor, xi: torch.Tensor, couplings: 
 
 
 def test_recall_follows_the_trajectory_of_the_package_spin_by_spin(figure):
-    page, found, root, params = figure("hebbian", "recall")
+    page, found, root, params = figure("memories", "hebbian", "recall")
     xi, state = stored_patterns(params), start(params)
     couplings = hebbian.hebb_couplings(xi)
     assert_same_numbers(root, state, xi, couplings)
@@ -82,7 +62,7 @@ def test_recall_follows_the_trajectory_of_the_package_spin_by_spin(figure):
 
 
 def test_recall_at_temperature_draws_the_same_numbers(figure):
-    page, found, root, params = figure("hebbian", "recall")
+    page, found, root, params = figure("memories", "hebbian", "recall")
     xi, state = stored_patterns(params), start(params)
     heat = found.get_by_role("slider", name="temperature")
     heat.focus()
@@ -100,7 +80,7 @@ def test_recall_at_temperature_draws_the_same_numbers(figure):
 
 
 def test_recall_by_mouse_a_click_flips_a_cell_and_reset_undoes_it(figure):
-    page, found, root, params = figure("hebbian", "recall")
+    page, found, root, params = figure("memories", "hebbian", "recall")
     xi, state = stored_patterns(params), start(params)
     flipped = state.clone()
     flipped[210] *= -1
@@ -117,7 +97,7 @@ def test_recall_by_mouse_a_click_flips_a_cell_and_reset_undoes_it(figure):
 
 
 def test_recall_with_more_patterns_and_the_projector_has_the_package_s_energy(figure):
-    page, found, root, params = figure("hebbian", "recall")
+    page, found, root, params = figure("memories", "hebbian", "recall")
     found.get_by_role("slider", name="stored").focus()
     page.keyboard.press("End")
     found.get_by_role("radio", name="projector").check()
@@ -138,7 +118,7 @@ def assert_theory(root) -> None:
 
 
 def test_phase_diagram_is_moved_by_keyboard_and_solves_the_equations_of_the_package(figure):
-    page, found, root, params = figure("hopfield", "phase_diagram")
+    page, found, root, params = figure("memories", "hopfield", "phase_diagram")
     assert (float(data(root, "alpha")), float(data(root, "temperature"))) == (
         params["alpha"],
         params["temperature"],
@@ -153,7 +133,7 @@ def test_phase_diagram_is_moved_by_keyboard_and_solves_the_equations_of_the_pack
 
 
 def test_phase_diagram_is_dragged_by_mouse_and_the_live_network_agrees_with_the_theory(figure):
-    page, found, root, params = figure("hopfield", "phase_diagram")
+    page, found, root, params = figure("memories", "hopfield", "phase_diagram")
     box = found.get_by_role("slider", name="point in the plane").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
@@ -177,7 +157,7 @@ def test_phase_diagram_is_dragged_by_mouse_and_the_live_network_agrees_with_the_
 
 @pytest.mark.parametrize("chapter", ["hebbian", "hopfield"])
 def test_sliders_move_the_curves_by_keyboard(figure, chapter):
-    page, found, root, params = figure(chapter, "plot")
+    page, found, root, params = figure("memories", chapter, "plot")
     first = params["sliders"][0]
     before, drawn = data(root, "frame"), found.locator("svg").first.inner_html()
     found.get_by_role("slider").first.focus()
@@ -189,6 +169,6 @@ def test_sliders_move_the_curves_by_keyboard(figure, chapter):
 
 def test_a_narrow_dark_screen_shows_the_explorables_within_its_width(figure):
     for chapter, module in (("hebbian", "recall"), ("hopfield", "phase_diagram")):
-        *_, root, _params = figure(chapter, module, theme="dark", width=400)
+        *_, root, _params = figure("memories", chapter, module, theme="dark", width=400)
         box = root.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 400

@@ -1,7 +1,7 @@
 """Interactive figures: one ES module each, the same in JupyterLab (through anywidget) and on the built page.
 
-`recall` and `phase_diagram` serve the chapters on memories, `plot` serves every figure made by
-`physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it needs in
+`recall` and `phase_diagram` serve the chapters on memories, `reverse_diffusion`, `symmetry_breaking` and
+`curie_weiss` those on diffusion and its exact solutions, `plot` every figure made by `physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it needs in
 `common.js`, whose text stands in front of it. The parameters of a figure travel in the metadata of the
 cell's output: they may differ in the last digit between machines; the text that a reader (and the
 comparison of notebooks) sees does not.
@@ -20,7 +20,7 @@ from physgen.emit import emit
 
 __all__ = ["NAMES", "html", "show", "source", "static_script"]
 
-NAMES = ("phase_diagram", "plot", "recall")
+NAMES = ("curie_weiss", "phase_diagram", "plot", "recall", "reverse_diffusion", "symmetry_breaking")
 LINES = ("spin_glass", "spinodal", "first_order", "mixture", "almeida_thouless")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FALLBACK = "This figure is interactive in JupyterLab and on the built page."
@@ -111,6 +111,13 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
         `phase_diagram` takes ``lines``, a table of ``{alpha, temperature}`` under names out of spin_glass,
         spinodal, first_order, mixture, almeida_thouless, and may take ``alpha``, ``temperature``,
         ``alpha_max``, ``t_max``, ``n_spins``, ``sweeps``, ``seed``.
+        `reverse_diffusion` takes ``means``, 1 to 12 points of the plane, and may take ``weights`` (equal ones
+        otherwise), ``variance`` (of each component in each direction), ``t_max``, ``eta``, ``steps``,
+        ``particles``, ``seed``.
+        `symmetry_breaking` may take ``norm`` (|m| of the classes ±m), ``variance``, ``t_max``, ``t`` (where the
+        clones part; the speciation time otherwise), ``clones``, ``seed``.
+        `curie_weiss` may take ``beta``, ``field`` (h of the energy −M²/(2d) − hM, at the temperature 1/β),
+        ``d``, ``seed``.
     alt, caption : str
         The text alternative, and one or two sentences under the figure.
     view : ipywidgets.DOMWidget, optional
@@ -183,7 +190,7 @@ def _checked(module: str, params: dict, alt: str, caption: str) -> dict:
     if not isinstance(params, dict):
         raise ValueError(f"params: got {type(params).__name__}; expected a dict")
     plain = _plain(params, "params")
-    {"recall": _check_recall, "phase_diagram": _check_phase_diagram, "plot": lambda _: None}[module](plain)
+    CHECKS[module](plain)
     return plain
 
 
@@ -258,8 +265,60 @@ def _check_phase_diagram(params: dict) -> None:
     _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
 
 
+def _check_reverse_diffusion(params: dict) -> None:
+    means, weights = params.get("means"), params.get("weights")
+    good = isinstance(means, list) and 1 <= len(means) <= 12 and all(_is_point(m) for m in means)
+    _expect(params, "means", good, "1 to 12 points [x, y] with coordinates from -10 to 10")
+    good = weights is None or (
+        isinstance(weights, list)
+        and len(weights) == len(means)
+        and all(_is_number(w) and w > 0 for w in weights)
+        and abs(sum(weights) - 1) <= 1e-9
+    )
+    _expect(params, "weights", good, f"{len(means)} numbers > 0 with sum 1")
+    _expect_number(params, "variance", 0.0001, 4)
+    _expect_number(params, "t_max", 0.5, 10)
+    _expect_number(params, "eta", 0, 2)
+    _expect_number(params, "steps", 5, 200, whole=True)
+    _expect_number(params, "particles", 10, 600, whole=True)
+    _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
+
+
+def _is_point(values) -> bool:
+    return (
+        isinstance(values, list) and len(values) == 2 and all(_is_number(v) and abs(v) <= 10 for v in values)
+    )
+
+
+def _check_symmetry_breaking(params: dict) -> None:
+    _expect_number(params, "norm", 1, 20)
+    _expect_number(params, "variance", 0.01, 4)
+    _expect_number(params, "t_max", 0.5, 10)
+    _expect_number(params, "t", 0, params.get("t_max", 3))
+    _expect_number(params, "clones", 2, 200, whole=True)
+    # The seeds of "New noise" follow it.
+    _expect_number(params, "seed", 0, 2**52, whole=True)
+
+
+def _check_curie_weiss(params: dict) -> None:
+    _expect_number(params, "beta", 0.2, 2.5)
+    _expect_number(params, "field", -0.5, 0.5)
+    _expect_number(params, "d", 2, 400, whole=True)
+    _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
+
+
 def _is_curve(values) -> bool:
     return isinstance(values, list) and len(values) >= 2 and all(_is_number(v) for v in values)
+
+
+CHECKS = {
+    "curie_weiss": _check_curie_weiss,
+    "phase_diagram": _check_phase_diagram,
+    "plot": lambda _: None,
+    "recall": _check_recall,
+    "reverse_diffusion": _check_reverse_diffusion,
+    "symmetry_breaking": _check_symmetry_breaking,
+}
 
 
 def _is_number(value) -> bool:

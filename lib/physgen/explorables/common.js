@@ -33,6 +33,11 @@ const CSS = `
 .pgx-legend li { display: flex; align-items: center; gap: 0.35rem; margin: 0; }
 .pgx-legend svg { width: 30px; height: 14px; flex: none; }
 .pgx-status { min-height: 1.5em; }
+.pgx-readings { display: flex; flex-wrap: wrap; gap: 0.1rem 1.2rem; margin: 0.3rem 0; font-size: 14px; }
+.pgx-readings div { display: flex; gap: 0.4rem; align-items: baseline; }
+.pgx-readings dt, .pgx-readings dd { margin: 0; font-weight: 400; }
+.pgx-readings dd { min-width: 3em; font-variant-numeric: tabular-nums; }
+.pgx-canvas { position: absolute; }
 .pgx-track { position: relative; flex: 1; height: 14px; min-width: 4rem; background: var(--x-grid); border-radius: 2px; }
 .pgx-track > i { position: absolute; top: 0; bottom: 0; border-radius: 2px; background: var(--x-1); }
 .pgx-number { font-variant-numeric: tabular-nums; min-width: 3.4em; text-align: right; }
@@ -148,7 +153,8 @@ const fixed = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$
 
 // ---- charts: SVG axes in real pixels, so that text keeps its size on a telephone
 
-function ticks([low, high], wanted) {
+function ticks(range, wanted) {
+  const low = Math.min(...range), high = Math.max(...range);
   const raw = (high - low) / Math.max(wanted, 1);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999);
@@ -158,7 +164,10 @@ function ticks([low, high], wanted) {
   return values.map((value) => ({ value, text: digits > 5 ? value.toExponential(1).replace(/-/g, "−") : fixed(value, digits) }));
 }
 
-/** An empty chart in `host`: `layout(spec)` draws its axes anew; what the caller puts into `marks` (clipped) and `top` stays. */
+/**
+ * An empty chart in `host`: `layout(spec)` draws its axes anew; what the caller puts into `marks` (clipped) and `top` stays.
+ * A range may fall, [3, 0]. Charts that stand above each other share an axis if they are given the same margin `left`.
+ */
 function chart(host, { alt, role = "img" }) {
   const axes = h("g", { "aria-hidden": "true" });
   const marks = h("svg", { overflow: "hidden" });
@@ -166,11 +175,11 @@ function chart(host, { alt, role = "img" }) {
   const svg = h("svg", { class: "pgx-chart", role, "aria-label": alt }, axes, marks, top);
   host.append(svg);
   const self = { svg, marks, top, box: null, X: null, Y: null };
-  self.layout = ({ x, y, height = 260, grid = true }) => {
+  self.layout = ({ x, y, height = 260, grid = true, left: margin = 0 }) => {
     const width = Math.max(host.clientWidth, 200);
     const xTicks = ticks(x.range, width / 80);
     const yTicks = ticks(y.range, height / 45);
-    const left = 30 + 7 * Math.max(...yTicks.map((tick) => tick.text.length));
+    const left = Math.max(margin, 30 + 7 * Math.max(...yTicks.map((tick) => tick.text.length)));
     const box = (self.box = { left, top: 8, width: width - left - 14, height: height - 54 });
     self.X = (value) => box.left + ((value - x.range[0]) / (x.range[1] - x.range[0])) * box.width;
     self.Y = (value) => box.top + (1 - (value - y.range[0]) / (y.range[1] - y.range[0])) * box.height;
@@ -217,6 +226,38 @@ const stroke = (name, dash, width = 2) => ({ fill: "none", stroke: color(name), 
 function legend(entries) {
   const item = ({ label, mark }) => h("li", {}, h("svg", { viewBox: "0 0 30 14", "aria-hidden": "true" }, mark), h("span", {}, ...texHtml(label)));
   return h("ul", { class: "pgx-legend" }, ...entries.filter((entry) => entry.label).map(item));
+}
+
+/** A canvas behind the chart of `host`, for what would be too many marks: `paint(pen, ink)` in the chart's own coordinates, in colours of the theme. */
+function underlay(host, alt) {
+  const canvas = h("canvas", { class: "pgx-canvas", role: "img", "aria-label": alt });
+  host.style.position = "relative";
+  host.prepend(canvas);
+  return ({ box }, paint) => {
+    const ratio = devicePixelRatio || 1;
+    Object.assign(canvas.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px` });
+    Object.assign(canvas, { width: Math.round(box.width * ratio), height: Math.round(box.height * ratio) });
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, -box.left * ratio, -box.top * ratio);
+    const style = getComputedStyle(canvas);
+    paint(pen, (name) => style.getPropertyValue(`--x-${name}`).trim());
+  };
+}
+
+// ---- words and numbers
+
+/** A sentence that is read out when it changes, and only then. */
+function spoken() {
+  const el = h("p", { class: "pgx-status", role: "status" });
+  return { el, say: (text) => { if (el.textContent !== text) el.textContent = text; } };
+}
+
+/** Numbers beside their names; `set({ name: text })` writes them. */
+function readings(labels) {
+  const cells = Object.fromEntries(Object.keys(labels).map((name) => [name, h("dd")]));
+  const row = ([name, label]) => h("div", {}, h("dt", {}, ...texHtml(label)), cells[name]);
+  const set = (texts) => { for (const [name, text] of Object.entries(texts)) cells[name].textContent = text; };
+  return { el: h("dl", { class: "pgx-readings" }, ...Object.entries(labels).map(row)), set };
 }
 
 // ---- controls: native ones, each with its label
@@ -296,6 +337,12 @@ function philox(c0, c1, c2, c3, [k0, k1]) {
     k1 = (k1 + 0xbb67ae85) >>> 0;
   }
   return [c0, c1, c2, c3];
+}
+
+/** Two standard normal numbers from two words (Box and Muller), as physgen.kernels.philox.normal makes them. */
+function normalPair(first, second) {
+  const radius = Math.sqrt(-2 * Math.log((first + 0.5) / WORD)), angle = 2 * Math.PI * ((second + 0.5) / WORD);
+  return [radius * Math.cos(angle), radius * Math.sin(angle)];
 }
 
 // ---- the network

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from scipy import optimize, special, stats
 
+from physgen.checks import count as _count
+from physgen.checks import number as _number
 from physgen.kernels import glauber, philox
 
 __all__ = [
@@ -118,25 +120,6 @@ def _field(field, n: int) -> torch.Tensor:
 
 def _kind(value) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{value!r}"
-
-
-def _number(value, name: str, least: float, *, strict: bool = False) -> float:
-    fits = (
-        isinstance(value, (int, float))
-        and math.isfinite(value)
-        and (value > least if strict else value >= least)
-    )
-    if not fits:
-        raise ValueError(
-            f"{name}: got {value!r}; expected a finite number {'>' if strict else '>='} {least:g}"
-        )
-    return float(value)
-
-
-def _count(value, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: got {value!r}; expected an integer >= {least}")
-    return value
 
 
 def _same_size(spins: torch.Tensor, n: int) -> None:

@@ -30,11 +30,11 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf, gammaln, logsumexp
 from tqdm.auto import tqdm
 
+from physgen.checks import count as _count
+from physgen.checks import number as _number
 from physgen.kernels import glauber, philox
 
 from .hebbian import (
-    _count,
-    _number,
     _patterns,
     all_states,
     curie_weiss_magnetization,

@@ -1,0 +1,1 @@
+"""How does noise become data? Processes, scores and denoisers, one module per chapter."""

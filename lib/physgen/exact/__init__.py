@@ -1,0 +1,1 @@
+"""What can be solved exactly? Gaussian data, the Curie–Weiss magnet, two classes."""
