@@ -344,6 +344,9 @@ def finish(html: str, page: Path) -> str:
         html,
     )
     html = re.sub(r"<link[^>]*sphinx-thebe\.css[^>]*>", "", html)
+    # The index of the whole book's words is for the page that searches; all others only lead there.
+    if page.name != "search.html":
+        html = re.sub(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>', "", html)
     # Names and roles that screen readers miss or that are out of date.
     html = re.sub(
         r"<summary>(?=\s*<span class=\"toctree-toggle)", '<summary aria-label="pages of this section">', html

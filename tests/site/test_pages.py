@@ -79,7 +79,7 @@ def test_figures_have_text_alternative_and_caption(visit, name):
     figures = page.locator("figure").all()
     assert figures
     for figure in figures:
-        assert figure.locator("figcaption").inner_text().strip()
+        assert figure.locator("figcaption").text_content().strip()  # also where an exercise is folded
         label = figure.locator("[role=img], .physgen-stage").first.get_attribute("aria-label")
         assert label and len(label) > 20
     for image in page.locator("article img").all():
@@ -113,3 +113,13 @@ def test_ledger_filters_by_chapter_and_verdict_and_links_to_the_cell(visit):
     claim = link.split("#")[1]
     page.goto((HTML / "book" / link.split("#")[0]).as_uri() + "#" + claim)
     assert page.locator(f"#{claim}").is_visible()
+
+
+def test_the_search_of_any_page_finds_a_chapter(visit):
+    v = visit()
+    page = v.open("book/memories/hebbian.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("speciation")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li a[href*='exact/speciation']")
+    assert not v.trouble, v.trouble
