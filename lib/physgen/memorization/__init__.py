@@ -1,0 +1,1 @@
+"""When does a diffusion model copy its data? Collapse, generalisation, images, geometry."""
