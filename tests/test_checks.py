@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from physgen.checks import count, number, stream
+from physgen.checks import count, number, stream, times
 
 
 def test_what_fits_comes_back_as_a_plain_value():
@@ -30,6 +30,23 @@ def test_limits_are_named_and_strict_ones_exclude_themselves():
     for value in (1, 2.0, True, "2", None):
         with pytest.raises(ValueError, match=r"n: got .*; expected an integer >= 2"):
             count(value, "n", 2)
+
+
+def test_times_keep_their_shape_and_their_graph_and_must_be_positive():
+    t = torch.tensor([[0.5], [2.0]], requires_grad=True)
+    assert times(2).shape == () and times(t).shape == (2, 1) and times(t).dtype == torch.float64
+    assert times(t.sum()).requires_grad
+    for value in (
+        0,
+        -1.0,
+        math.nan,
+        "1",
+        torch.tensor([1.0, 0.0]),
+        torch.tensor([1, 2]),
+        torch.tensor(math.inf),
+    ):
+        with pytest.raises(ValueError, match=r"t: got .*; expected .*> 0"):
+            times(value)
 
 
 def test_a_stream_is_the_one_given_or_a_fresh_one_and_never_the_global():

@@ -1,4 +1,4 @@
-"""What every chapter asks of its arguments: a number, a count, a source of randomness; anything else is a ValueError."""
+"""What every chapter asks of its arguments: a number, a count, times, a source of randomness; anything else is a ValueError."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from physgen.kernels import philox
 
-__all__ = ["count", "number", "stream"]
+__all__ = ["count", "number", "stream", "times"]
 
 
 def number(value, name: str, least: float = -math.inf, *, strict: bool = False) -> float:
@@ -45,6 +45,21 @@ def count(value, name: str, least: int = 1) -> int:
     if whole < least:
         raise ValueError(f"{name}: got {value!r}; expected an integer >= {least}")
     return whole
+
+
+def times(t) -> torch.Tensor:
+    """Finite times > 0 as a float64 tensor of their shape and device; a number becomes a tensor of no dimension.
+
+    Raises
+    ------
+    ValueError
+        If they are none.
+    """
+    if not isinstance(t, torch.Tensor):
+        return torch.tensor(number(t, "t", 0, strict=True), dtype=torch.float64)
+    if not t.is_floating_point() or not bool((t.isfinite() & (t > 0)).all()):
+        raise ValueError(f"t: got {t.dtype} {t.detach().tolist()}; expected finite times > 0")
+    return t.double()
 
 
 def stream(generator: torch.Generator | None, device: torch.device | str = "cpu") -> torch.Generator:

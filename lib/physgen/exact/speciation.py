@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from physgen.checks import count as _count
 from physgen.checks import number as _number
 from physgen.checks import stream as _generator
+from physgen.checks import times as _times
 from physgen.kernels import mixture_score as mixture
 from physgen.kernels import philox, reverse
 
@@ -104,15 +105,6 @@ class Guided(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------- input
-
-
-def _times(t) -> torch.Tensor:
-    """The times in float64, on their device; a number becomes a scalar."""
-    if not isinstance(t, torch.Tensor):
-        return torch.tensor(_number(t, "t", 0, strict=True), dtype=torch.float64)
-    if not t.is_floating_point() or not bool((t.isfinite() & (t > 0)).all()):
-        raise ValueError(f"t: got {t.dtype} {t.detach().tolist()}; expected finite times > 0")
-    return t.double()
 
 
 def _points(x, mean, t) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Real
-from operator import index
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ import torch.nn.functional as F
 from numpy import int32, int64, uint32, uint64
 
 from .dispatch import kernel, numba_function, over_rows, triton_function
-from .philox import LOW, checked_seed, philox, rounds
+from .philox import LOW, checked_count, checked_seed, philox, rounds
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -372,16 +371,6 @@ def _temperature(temperature: float) -> float:
     return float(temperature)
 
 
-def _count(name: str, number: int) -> int:
-    try:
-        value = -1 if isinstance(number, bool) else index(number)
-    except TypeError:
-        value = -1
-    if not 0 <= value < 2**62:
-        raise ValueError(f"{name}: got {number!r}; expected an integer in [0, 2**62)")
-    return value
-
-
 def _signs(name: str, value: torch.Tensor, shape: str, device: torch.device | None = None) -> torch.Tensor:
     """A two-dimensional int8 tensor of ±1, or ValueError."""
     if not isinstance(value, torch.Tensor) or value.dtype != torch.int8:
@@ -454,7 +443,9 @@ def _pattern_inputs(spins, patterns, temperature, seed, field, diagonal, first_s
 
 
 def _run_inputs(temperature, seed, first_step, count: dict) -> dict:
-    counts = {name: _count(name, number) for name, number in (count | {"first_step": first_step}).items()}
+    counts = {
+        name: checked_count(name, number) for name, number in (count | {"first_step": first_step}).items()
+    }
     return counts | {"temperature": _temperature(temperature), "seed": checked_seed(seed)}
 
 

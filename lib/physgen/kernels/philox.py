@@ -174,6 +174,17 @@ def checked_seed(seed: int) -> int:
     return number
 
 
+def checked_count(name: str, value: int, least: int = 0) -> int:
+    """A number of steps, or the first of them, as a Python integer in [least, 2⁶²), or ValueError."""
+    try:
+        number = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = -1
+    if not least <= number < 2**62:
+        raise ValueError(f"{name}: got {value!r}; expected an integer in [{least}, 2**62)")
+    return number
+
+
 def _words(name: str, value) -> torch.Tensor:
     tensor = torch.as_tensor(value)
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:

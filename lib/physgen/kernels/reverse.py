@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +36,7 @@ from numpy import float32, int32, uint32
 from .dispatch import kernel, numba_function, over_rows, triton_function
 from .philox import (
     LOW,
+    checked_count,
     checked_seed,
     logarithm_of_tile,
     normal,
@@ -254,17 +254,11 @@ def _weights(weights, count: int, device: torch.device) -> torch.Tensor:
 
 def _run(times, seed, eta, first_step) -> dict:
     """What both processes take."""
-    try:
-        step = -1 if isinstance(first_step, bool) else index(first_step)
-    except TypeError:
-        step = -1
-    if not 0 <= step < 2**62:
-        raise ValueError(f"first_step: got {first_step!r}; expected an integer in [0, 2**62)")
     return {
         "times": _times(times),
         "seed": checked_seed(seed),
         "eta": _number("eta", eta),
-        "first_step": step,
+        "first_step": checked_count("first_step", first_step),
     }
 
 

@@ -26,6 +26,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from physgen.checks import count, number, stream
+from physgen.checks import times as _times
 from physgen.diffusion.denoisers import Estimate
 from physgen.exact.speciation import class_information, noised_variance, signal_to_noise
 from physgen.kernels import mixture_score as mixture
@@ -72,15 +73,6 @@ class Planted(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------- input
-
-
-def _times(t) -> torch.Tensor:
-    """The times in float64; a number becomes a scalar."""
-    if not isinstance(t, torch.Tensor) or t.ndim == 0:
-        return torch.tensor(number(t, "t", 0, strict=True), dtype=torch.float64)
-    if not t.is_floating_point() or not bool((t.isfinite() & (t > 0)).all()):
-        raise ValueError(f"t: got {t.dtype} {t.detach().tolist()}; expected finite times > 0")
-    return t.double()
 
 
 def _size(n) -> float:

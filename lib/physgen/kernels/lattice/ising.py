@@ -30,7 +30,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Real
-from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +37,7 @@ import torch
 from numpy import int8, int64, uint8, uint16, uint32, uint64
 
 from ..dispatch import kernel, numba_function, over_rows, triton_function
-from ..philox import LOW, checked_seed, philox, rounds
+from ..philox import LOW, checked_count, checked_seed, philox, rounds
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -261,23 +260,13 @@ def _beta(beta: float) -> float:
     return float(beta)
 
 
-def _count(name: str, number: int) -> int:
-    try:
-        value = -1 if isinstance(number, bool) else index(number)
-    except TypeError:
-        value = -1
-    if not 0 <= value < 2**62:
-        raise ValueError(f"{name}: got {number!r}; expected an integer in [0, 2**62)")
-    return value
-
-
 def _inputs(name: str, spins, beta, sweeps, seed, first_step) -> dict:
     return {
         "spins": _spins(spins, LARGEST[name]),
         "beta": _beta(beta),
-        "sweeps": _count("sweeps", sweeps),
+        "sweeps": checked_count("sweeps", sweeps),
         "seed": checked_seed(seed),
-        "first_step": _count("first_step", first_step),
+        "first_step": checked_count("first_step", first_step),
     }
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Real
-from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +30,7 @@ import torch
 from numpy import float64, uint32, uint64
 
 from ..dispatch import kernel, numba_function, over_rows, triton_function
-from ..philox import LOW, TILE, checked_seed, normal, normals, philox, triton_pair, uniform
+from ..philox import LOW, TILE, checked_count, checked_seed, normal, normals, philox, triton_pair, uniform
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -250,8 +249,8 @@ def hmc(
     """
     x = _field("phi", phi).detach()
     couplings, step = _couplings(beta, quadratic, quartic), _positive("step", step)
-    steps, trajectories = _count("steps", steps, 1), _count("trajectories", trajectories, 1)
-    seed, first = checked_seed(seed), _count("first_step", first_step)
+    steps, trajectories = checked_count("steps", steps, 1), checked_count("trajectories", trajectories, 1)
+    seed, first = checked_seed(seed), checked_count("first_step", first_step)
     replicas, accepted = torch.arange(len(x), device=x.device), x.new_zeros(len(x), dtype=torch.float64)
     energy = partial(hamiltonian, **couplings, backend="torch" if backend == "torch" else "auto")
     for t in range(first, first + trajectories):
@@ -295,16 +294,6 @@ def _positive(name: str, value) -> float:
     return number
 
 
-def _count(name: str, value, least: int = 0) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else index(value)
-    except TypeError:
-        number = -1
-    if not least <= number < 2**62:
-        raise ValueError(f"{name}: got {value!r}; expected an integer in [{least}, 2**62)")
-    return number
-
-
 def _couplings(beta, quadratic, quartic) -> dict:
     names = {"beta": beta, "quadratic": quadratic, "quartic": quartic}
     found = {name: _number(name, value) for name, value in names.items()}
@@ -342,7 +331,7 @@ def _force_inputs(phi, **couplings) -> dict:
 @langevin.inputs
 def _langevin_inputs(phi, beta, quadratic, quartic, step, steps, seed, first_step) -> dict:
     known = _force_inputs(phi, beta=beta, quadratic=quadratic, quartic=quartic)
-    counts = {"steps": _count("steps", steps), "first_step": _count("first_step", first_step)}
+    counts = {"steps": checked_count("steps", steps), "first_step": checked_count("first_step", first_step)}
     return known | {"step": _positive("step", step), "seed": checked_seed(seed)} | counts
 
 
@@ -350,7 +339,7 @@ def _langevin_inputs(phi, beta, quadratic, quartic, step, steps, seed, first_ste
 def _leapfrog_inputs(phi, momentum, beta, quadratic, quartic, step, steps) -> dict:
     known = _force_inputs(phi, beta=beta, quadratic=quadratic, quartic=quartic)
     known["momentum"] = _field("momentum", momentum, known["phi"]).detach()
-    return known | {"step": _positive("step", step), "steps": _count("steps", steps)}
+    return known | {"step": _positive("step", step), "steps": checked_count("steps", steps)}
 
 
 def _float32_only(phi, **rest) -> bool | str:

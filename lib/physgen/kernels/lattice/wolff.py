@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Real
-from operator import index
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ import torch.nn.functional as F
 from numpy import uint8, uint32, uint64
 
 from ..dispatch import kernel, numba_function, over_rows
-from ..philox import LOW, checked_seed, philox, rounds
+from ..philox import LOW, checked_count, checked_seed, philox, rounds
 
 __all__ = ["wolff"]
 
@@ -107,16 +106,6 @@ def wolff(
 # ----------------------------------------------------------------------------------------------------- inputs
 
 
-def _count(name: str, number: int) -> int:
-    try:
-        value = -1 if isinstance(number, bool) else index(number)
-    except TypeError:
-        value = -1
-    if not 0 <= value < 2**62:
-        raise ValueError(f"{name}: got {number!r}; expected an integer in [0, 2**62)")
-    return value
-
-
 @wolff.inputs
 def _inputs(spins, beta, clusters, seed, first_step) -> dict:
     if not isinstance(spins, torch.Tensor) or spins.dtype != torch.int8:
@@ -132,7 +121,10 @@ def _inputs(spins, beta, clusters, seed, first_step) -> dict:
     number = isinstance(beta, Real) or (isinstance(beta, torch.Tensor) and beta.ndim == 0)
     if not number or isinstance(beta, bool) or not float(beta) >= 0:
         raise ValueError(f"beta: got {beta!r}; expected a number >= 0")
-    counts = {"clusters": _count("clusters", clusters), "first_step": _count("first_step", first_step)}
+    counts = {
+        "clusters": checked_count("clusters", clusters),
+        "first_step": checked_count("first_step", first_step),
+    }
     return {"spins": spins.contiguous(), "beta": float(beta), "seed": checked_seed(seed)} | counts
 
 
