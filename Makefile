@@ -30,7 +30,7 @@ paper: venv  ## heavy runs at the size of the papers, resumable, write book/data
 	@$(PY) tools/paper.py $(ONLY)
 
 mutants: venv  ## plant each known error and see its test fail
-	@$(PY) tools/mutants.py
+	@$(PY) tools/mutants.py $(ONLY)
 
 lock: venv  ## write requirements.lock and environment.yml from what is installed
 	@$(PY) tools/lock.py

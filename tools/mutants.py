@@ -1,4 +1,7 @@
-"""`make mutants`: plant each error of tests/mutants.yml in a copy of the project and see the test that must catch it fail."""
+"""`make mutants`: plant each error of tests/mutants.yml in a copy of the project and see the test that must catch it fail.
+
+`make mutants ONLY=TEXT` takes those in files whose path holds the text.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def passes(folder: str, test: str) -> bool:
 
 
 def main() -> None:
-    mutants = yaml.safe_load((ROOT / "tests" / "mutants.yml").read_text(encoding="utf-8"))
+    known = yaml.safe_load((ROOT / "tests" / "mutants.yml").read_text(encoding="utf-8"))
+    mutants = [m for m in known if all(text in m["file"] for text in sys.argv[1:])]
+    if not mutants:
+        sys.exit(f"no planted error in a file whose path holds {' and '.join(sys.argv[1:])}")
     survivors = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for mutant, problem in zip(mutants, pool.map(kills, mutants), strict=True):

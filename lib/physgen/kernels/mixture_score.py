@@ -360,7 +360,9 @@ def _plan(x, data, s: float, delta: float, precision: torch.dtype | None) -> Pla
     # On the CPU chunks that stay in its cache: the passes read and add, no more.
     chunks = data.split(_length(data.shape[1] * (16 if x.device.type == "cpu" else 1)))
     centre = (sum(rows.sum(0).double() for rows in chunks) / len(data)).to(data.dtype)
-    norms = torch.stack([torch.linalg.vector_norm(rows - centre, dim=1).max() for rows in chunks])
+    norms = data.new_empty(len(chunks))  # one tensor: small ones kept between large ones hold the heap open
+    for k, rows in enumerate(chunks):
+        norms[k] = torch.linalg.vector_norm(rows - centre, dim=1).max()
     reach = s * float(norms.max())
     if len(x):
         reach += float(torch.linalg.vector_norm(x.double() - s * centre.double(), dim=1).max())
