@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 import lock
 import physgen
 from physgen import results
+from physgen.memorization import images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,9 +73,9 @@ def test_a_result_that_is_missing_or_incomplete_is_refused(monkeypatch, tmp_path
         results.load("y")
 
 
-def test_committed_results_are_whole():
+def test_committed_results_and_images_are_whole():
     for path in (ROOT / "book" / "data").glob("*.json"):
-        results.load(path.stem)
+        (images if path.with_suffix(".npz").exists() else results).load(path.stem)
 
 
 def test_lock_and_environment_agree_with_the_project():
