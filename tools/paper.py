@@ -6,15 +6,22 @@ Each writes `book/data/NAME.json` when it is whole. What is done is kept in `_bu
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from tqdm.auto import tqdm
 
 from paths import BOOK, BUILD
-from physgen import results
+from physgen import distances, results
+from physgen.diffusion.processes import ou_step
+from physgen.energies import adversarial
+from physgen.exact import gaussian
 from physgen.memories import hopfield
+from physgen.memorization import collapse, images, networks
+from physgen.memorization import generalization as learning
 
 
 def hopfield_phase_diagram() -> None:
@@ -56,7 +63,470 @@ def hopfield_phase_diagram() -> None:
     )
 
 
-RUNS = {run.__name__: run for run in (hopfield_phase_diagram,)}
+def unet_mnist() -> None:
+    """A U-Net of 361,316 weights on the digits 1 and 8."""
+    _unet("mnist", (1, 8))
+
+
+def unet_fashion() -> None:
+    """The same on T-shirts and ankle boots."""
+    _unet("fashion", (0, 9), steps=3000)
+
+
+def _unet(name: str, classes: tuple[int, int], steps: int = 5000, seed: int = 1) -> None:
+    torch.set_num_threads(1)  # its rounding is part of the result
+    data, own = images.load(name, classes), torch.Generator().manual_seed(seed)
+
+    def watch(model: networks.UNet) -> dict:
+        with torch.no_grad():
+            parts = {"train": data.images[:1000], "test": data.test[:1000]}
+            return {
+                k: networks.velocity_loss(model, a, torch.Generator().manual_seed(2)).item()
+                for k, a in parts.items()
+            }
+
+    run, state = f"unet_{name}", BUILD / "paper" / f"unet_{name}.pt"
+    model = networks.UNet(data.shape[0], mean=data.mean, generator=own)
+    trained = networks.train(model, data.images, steps, generator=own, checkpoint=state, watch=watch)
+    network = networks.save_weights(trained.model, BOOK / "data" / f"{run}.safetensors")
+    results.save(
+        BOOK / "data" / f"{run}.json",
+        what=f"training of a U-Net on {len(data.images)} images of {name}, classes {classes}: loss of the steps, and of 1000 training and test images",
+        command=f"make paper ONLY={run}",
+        seconds=trained.seconds,
+        seed=seed,
+        values={
+            "network": network,
+            "classes": list(classes),
+            "history": [
+                {k: v if k == "step" else round(v, 5) for k, v in h.items()} for h in trained.history
+            ],
+        },
+    )
+    state.unlink()
+
+
+def gan_modes() -> None:
+    """A ring of eight Gaussians: modes held by plain, penalised and packed GANs, and copying against the number of data."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    variants = {"plain": {}, "penalty": {"penalty": 0.1}, "pack": {"pack": 2}}
+    sizes, replicas, steps, records, std, seed = [16, 64, 256, 1024], 8, 6000, 12, 0.1, 1
+    tasks = [(name, 4096, records) for name in variants]
+    tasks += [(name, n, 1) for name in ("plain", "penalty") for n in sizes]
+    parts, seconds = checkpoint("gan_modes")
+    for k in tqdm(range(len(parts), len(tasks)), "gan_modes", initial=len(parts), total=len(tasks)):
+        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + k)
+        (name, n, times), centres = tasks[k], adversarial.ring()
+        data = adversarial.ring_sample(2 * n, centres, std, replicas=replicas, generator=own)
+        train, held_out = data[:, :n].contiguous(), data[:, n:]
+        players = adversarial.train(
+            train, steps, replicas=replicas, records=times, generator=own, **variants[name]
+        )
+        seen = [[adversarial.occupation(x, centres, std) for x in row] for row in players.samples]
+        shares = [
+            adversarial.training_share(*x) for x in zip(players.samples[-1], train, held_out, strict=True)
+        ]
+        part = {
+            "modes": [[o.modes for o in row] for row in seen],
+            "coverage": [[round(o.coverage, 3) for o in row] for row in seen],
+            "counts": [o.counts.tolist() for o in seen[-1]],
+        }
+        if times > 1:
+            part["samples"] = [[round(v, 2) for v in x] for x in players.samples[-1, 0, :150].tolist()]
+        else:
+            part["share"] = [round(s.value, 3) for s in shares]
+            part["error"] = [round(s.error, 3) for s in shares]
+        parts.append(part)
+        seconds += time.perf_counter() - start
+        keep("gan_modes", parts, seconds)
+    results.save(
+        BOOK / "data" / "gan_modes.json",
+        what="modes held, coverage, final counts by nearest mode and samples of 8 GANs each on a ring; share of samples nearest to training data, against n",
+        command="make paper ONLY=gan_modes",
+        seconds=seconds,
+        seed=seed,
+        values={
+            "std": std,
+            "replicas": replicas,
+            "n": 4096,
+            "steps": [steps * (r + 1) // records for r in range(records)],
+            "sizes": sizes,
+            "runs": dict(zip(variants, parts, strict=False)),
+            "copying": {"plain": parts[3 : 3 + len(sizes)], "penalty": parts[3 + len(sizes) :]},
+        },
+    )
+
+
+def exact_images() -> None:
+    """Exact clones, bounds on the information and U-turns on four pairs of classes, all images of each."""
+    pairs = [("mnist", (1, 8)), ("mnist", (3, 8)), ("fashion", (0, 9)), ("fashion", (0, 6))]
+    times, seed = torch.arange(1, 31, dtype=torch.float64) / 10, 1
+    parts, seconds = checkpoint("exact_images")
+    jobs = [
+        (name, classes, job)
+        for name, classes in pairs
+        for job in ("law", 100, 300, 1000, 3000, None, "turns")
+    ]
+    for name, classes, job in tqdm(jobs[len(parts) :], "exact_images", len(jobs), initial=len(parts)):
+        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + len(parts))
+        run = {"law": _image_law, "turns": _image_turns}.get(job, _image_curves)
+        parts.append(run(images.load(name, classes), times, job, own))
+        seconds += time.perf_counter() - start
+        keep("exact_images", parts, seconds)
+    results.save(
+        BOOK / "data" / "exact_images.json",
+        what="exact clones, class modes, bounds on the information and U-turns with the empirical score, on pairs of image classes; pixels in [-1, 1], centred; a curve is its means, or [means, standard errors]",
+        command="make paper ONLY=exact_images",
+        seconds=seconds,
+        seed=seed,
+        values={
+            "times": times.tolist(),
+            "pairs": [
+                {
+                    "name": name,
+                    "classes": list(classes),
+                    **parts[7 * k],
+                    "sizes": parts[7 * k + 1 : 7 * k + 6],
+                    **parts[7 * k + 6],
+                }
+                for k, (name, classes) in enumerate(pairs)
+            ],
+        },
+    )
+
+
+def _image_law(data: images.ImageSet, times: torch.Tensor, _, own: torch.Generator) -> dict:
+    """What two moments of the classes say."""
+    modes, law = images.modes(data.images, data.labels), images.gaussian_classes(data.images, data.labels)
+    bound = images.information_bound(times, data.test, law.log_density, 2000, own)
+    theory = images.gaussian_clones(times, law, 2000, own)
+    return {
+        "modes": {k: round(v, 4) for k, v in modes._asdict().items() if k != "spectrum"},
+        "spectrum": _rounded(modes.spectrum[:10]),
+        "two_gaussians_bound": _rounded(bound),
+        "two_gaussians_same_class": _rounded(theory),
+    }
+
+
+def _image_curves(data: images.ImageSet, times: torch.Tensor, n: int | None, own: torch.Generator) -> dict:
+    """Clones of the first n images, and their cross-entropy on test images."""
+    part = data if n is None else data.first(n)
+    clones = images.clone_curves(times, part.images, part.labels, 1000, own)
+    bound = images.information_bound(
+        times, data.test, lambda x, t: collapse.log_density(x, t, part.images), 1000, own
+    )
+    found = {
+        "n": len(part.images),
+        "same_image_time": _rounded(images.crossing(times, clones.same_image, 0.5)),
+        "bound_time": _rounded(images.crossing(times, bound, math.log(len(part.images)))),
+    }
+    if n:
+        return found | {"same_image": _rounded(clones.same_image.mean)}
+    distances = images.distance_curves(times, part.images, data.test, 200, own)
+    return found | {
+        "same_image": _rounded(clones.same_image),
+        "same_image_of": _rounded(clones.same_image_of.T),
+        "same_class": _rounded(clones.same_class),
+        "information": _rounded(clones.information),
+        "bound": _rounded(bound),
+        "trained": _rounded(distances.trained.mean),
+        "fresh": _rounded(distances.fresh.mean),
+        "own": _rounded(distances.own),
+    }
+
+
+def _image_turns(data: images.ImageSet, times: torch.Tensor, _, own: torch.Generator) -> dict:
+    """U-turns by the reverse diffusion, beside the exact weights at their turning points."""
+    part, rows = data.first(2000), []
+    for t in (0.6, 0.9, 1.2, 1.6, 2.2):
+        turns = images.u_turns(t, part.images, part.labels, 250, 60, generator=own)
+        means = {
+            k: float(v.double().mean())
+            for k, v in turns._asdict().items()
+            if k.startswith(("same", "class", "image"))
+        }
+        rows.append({"t": t} | {k: round(v, 4) for k, v in means.items()})
+    return {"turns": {"n": 2000, "samples": 250, "rows": rows}}
+
+
+def _rounded(values) -> list:
+    """To the digits that matter; a curve becomes its means and its errors."""
+    if isinstance(values, torch.Tensor) and values.ndim < 2:
+        return [float(f"{x:.4g}") for x in values.tolist()]
+    return [float(f"{part:.4g}") if isinstance(part, float) else _rounded(part) for part in values]
+
+
+def clones() -> None:
+    """The two committed U-Nets: held-out loss, samples, clones and U-turns, each beside its exact or empirical answer."""
+    torch.set_num_threads(1)
+    sets = {"mnist": (1, 8), "fashion": (0, 9)}
+    forks, seed = [0.8, 1.2, 1.5, 1.7, 2.0, 2.5], 1
+    jobs = [(name, job) for name in sets for job in ("loss", "samples", *forks)]
+    parts, seconds = checkpoint("clones")
+    for name, job in tqdm(jobs[len(parts) :], "clones", len(jobs), initial=len(parts)):
+        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + len(parts))
+        data, net = images.load(name, sets[name]), networks.load_weights(f"unet_{name}")
+        run = {"loss": _network_loss, "samples": _network_samples}.get(job, _network_clones)
+        parts.append(run(data, net, job, own))
+        seconds += time.perf_counter() - start
+        keep("clones", parts, seconds)
+    each = len(jobs) // len(sets)
+    results.save(
+        BOOK / "data" / "clones.json",
+        what="two trained U-Nets: loss on held-out images, distance of samples, clones and U-turns; pixels in [-1, 1], centred; [mean, standard error]",
+        command="make paper ONLY=clones",
+        seconds=seconds,
+        seed=seed,
+        values={
+            name: {
+                "classes": list(sets[name]),
+                "loss": parts[k * each],
+                "samples": parts[k * each + 1],
+                "forks": parts[k * each + 2 : (k + 1) * each],
+            }
+            for k, name in enumerate(sets)
+        },
+    )
+
+
+def _network_loss(data: images.ImageSet, net: networks.UNet, _, own: torch.Generator) -> list[dict]:
+    """E|v_S − v|²/d of the network, of the Gaussian with the moments of the training set, and of its empirical score."""
+    mean, covariance = gaussian.fit(data.images.double())
+    covariance += 1e-6 * torch.eye(len(mean))  # pixels that never change
+    key, rows = torch.randint(2**31, (), generator=own).item(), []
+    parts = {"test": _some(data.test, 1000, own), "train": _some(data.images, 1000, own)}
+    for t in (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0):
+        scores = {
+            "network": net,
+            "gaussian": lambda x, t: gaussian.score(x, t, mean, covariance),
+            "empirical": lambda x, t: collapse.empirical_score(x, t, data.images),
+        }
+        row = {"t": t}
+        for part, a in parts.items():
+            for kind, score in scores.items():
+                noise = torch.Generator().manual_seed(key)
+                row[f"{kind}_{part}"] = _digits(networks.held_out_loss(score, a, t, noise))
+        rows.append(row)
+    return rows
+
+
+def _network_samples(data: images.ImageSet, net: networks.UNet, _, own: torch.Generator) -> dict:
+    """A thousand samples, and as many of the Gaussian of the data, against the test images."""
+    n, components = 1000, 40
+    noise = torch.randn(n, data.images.shape[1], generator=own)
+    x = networks.descend(noise, net, networks.circle_grid(4.6, 60), own)
+    normal = gaussian.sample(n, *gaussian.fit(data.images.double()), own).float()
+    classify = networks.nearest_class(data.images, data.labels)
+    halves = _some(data.test, len(data.test), own).chunk(2)  # how far they are apart is the floor
+    pairs = {"network": x, "gaussian": normal, "train": _some(data.images, n, own)}
+    pairs = {kind: (sample, data.test) for kind, sample in pairs.items()} | {"floor": halves}
+    found = {"n": n, "components": components}
+    for kind, pair in pairs.items():
+        found[kind] = {
+            "frechet": round(distances.frechet(*pair, components), 3),
+            "energy": round(distances.energy(*pair), 4),
+        }
+    share = (classify(x) == data.classes[1]).double().mean()
+    found["share"] = [round(float(share), 4), round(math.sqrt(float(share * (1 - share)) / n), 4)]
+    found["test_share"] = round(float((data.test_labels == data.classes[1]).double().mean()), 4)
+    found["copied"] = round(float(networks.copied(x, data.images).double().mean()), 4)
+    found["nearest"] = {
+        kind: round(float(collapse.nearest(a, data.images).distance.mean()), 3)
+        for kind, a in (("network", x), ("test", data.test))
+    }
+    return found
+
+
+def _some(rows: torch.Tensor, n: int, own: torch.Generator) -> torch.Tensor:
+    return rows[torch.randperm(len(rows), generator=own)[:n]]
+
+
+def _network_clones(data: images.ImageSet, net: networks.UNet, t: float, own: torch.Generator) -> dict:
+    """Clones from points of the network's own paths; clones and U-turns from held-out images; and what the training set says there."""
+    n, grid = 400, networks.circle_grid(4.6, 60)
+    way = torch.cat([grid[grid > t + 0.02], torch.tensor([t], dtype=torch.float64)])
+    path = networks.descend(torch.randn(n, data.images.shape[1], generator=own), net, way, own)
+    index = torch.randperm(len(data.test), generator=own)[:n]
+    noised = ou_step(data.test[index], t, generator=own)
+    classify = networks.nearest_class(data.images, data.labels)
+    found = {"t": t, "n": n}
+    for kind, x in (("paths", path), ("images", noised)):
+        pairs = networks.clones(x, net, networks.circle_grid(t, 30), classify, own)
+        exact = images.class_log_densities(x, t, data.images, data.labels).softmax(1)
+        found[kind] = _share(pairs.agreement, n)
+        same = exact.square().sum(1)
+        found[f"{kind}_exact"] = _digits((float(same.mean()), float(same.std()) / math.sqrt(n)))
+    turned = pairs.first == data.test_labels[index]
+    found["turns"] = _share(float(turned.double().mean()), n)
+    return found
+
+
+def copying() -> None:
+    """A small U-Net on n digits of 8 × 8 pixels, watched while it learns and then copies them; three networks for each n."""
+    torch.set_num_threads(1)
+    sizes, replicas, turns, seed = [16, 32, 64, 128], 3, 40, 1
+    jobs = [(n, seed + k) for n in sizes for k in range(replicas)]
+    parts, seconds = checkpoint("copying")
+    for n, key in tqdm(jobs[len(parts) :], "copying", len(jobs), initial=len(parts)):
+        parts.append(_copying(n, turns * n, key))
+        seconds += parts[-1].pop("seconds")
+        keep("copying", parts, seconds)
+    results.save(
+        BOOK / "data" / "copying.json",
+        what="U-Net(8, (32,)) on n images of digits, batch 64, constant rate: against steps the loss on training and on test images and the share of samples that are copies",
+        command="make paper ONLY=copying",
+        seconds=seconds,
+        seed=seed,
+        values={"sizes": sizes, "replicas": replicas, "samples": 200, "runs": parts},
+    )
+
+
+def _copying(n: int, steps: int, seed: int) -> dict:
+    data, own = images.load("digits"), torch.Generator().manual_seed(seed)
+    few = data.images[torch.randperm(len(data.images), generator=own)[:n]]
+    many = few.repeat(math.ceil(len(data.test) / n), 1)[: len(data.test)]
+
+    def watch(model: networks.UNet) -> dict:
+        fresh = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            train, test = (networks.velocity_loss(model, a, fresh).item() for a in (many, data.test))
+        noise = torch.randn(200, few.shape[1], generator=fresh)
+        samples = networks.descend(noise, model, networks.circle_grid(4.6, 30), fresh)
+        return {
+            "train": train,
+            "test": test,
+            "copied": float(networks.copied(samples, few).double().mean()),
+        }
+
+    model = networks.UNet(data.shape[0], (32,), data.mean, own)
+    trained = networks.train(
+        model, few, steps, rate=5e-3, decay=False, generator=own, every=steps // 20, watch=watch
+    )
+    curves = {
+        key: [float(f"{h[key]:.4g}") for h in trained.history] for key in ("step", "train", "test", "copied")
+    }
+    return {"n": n, "seed": seed, "seconds": trained.seconds, **curves}
+
+
+def generalization() -> None:
+    """Pairs of networks on disjoint signals, against n and against steps; what they make of the same noise; random features."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    sizes, small, large = [8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384], slice(5), slice(5, None)
+    steps = [round(10 ** (k / 8)) for k in range(8, 36)] + [30_000]
+    features = [(n, 2048) for n in (32, 64, 128, 256)] + [(64, p) for p in (256, 512, 1024)]
+    jobs = [("curves", sizes[half], key) for key in (1, 2) for half in (small, large)]
+    jobs += [("generated", [8, 64, 512, 4096], 3), ("smallest", [8, 64], 4)]
+    jobs += [("features", job, 5) for job in features]
+    parts, seconds = checkpoint("generalization")
+    for kind, job, key in tqdm(jobs[len(parts) :], "generalization", len(jobs), initial=len(parts)):
+        start, own = time.perf_counter(), torch.Generator().manual_seed(key)
+        if kind == "curves":
+            part = _fields(learning.learning_curves(job, steps, generator=own))
+        elif kind == "smallest":
+            part = _fields(learning.learning_curves(job, [300], generator=own, **SMALLEST))
+        else:
+            part = {"generated": _generated, "features": _random_features}[kind](job, own)
+        parts.append(part)
+        seconds += time.perf_counter() - start
+        keep("generalization", parts, seconds)
+    curves = {}
+    for name in ("train", "excess", "disagreement"):
+        runs = [torch.cat([torch.tensor(part[name]) for part in parts[k : k + 2]], 1) for k in (0, 2)]
+        each = torch.stack(runs, 2).view(len(steps), len(sizes), -1)  # halves and seeds last
+        error = each.std(2) / math.sqrt(each.shape[2])
+        curves[name] = {"mean": _rounded(each.mean(2)), "error": _rounded(error)}
+    results.save(
+        BOOK / "data" / "generalization.json",
+        what="mean square errors of perceptrons trained on n signals with one jump, two on disjoint data and two seeds for each n (mean, standard error, [step][n]); what networks for all noises make of the same noise; gradient flow of random features",
+        command="make paper ONLY=generalization",
+        seconds=seconds,
+        seed=1,
+        values={
+            "sigma": 0.3,
+            "d": 16,
+            "width": 128,
+            "batch": 64,
+            "rate": 1e-3,
+            "sizes": sizes,
+            "steps": steps,
+            **curves,
+            "generated": parts[4],
+            "smallest": {"sizes": [8, 64], "steps": [300], "seed": 4, **parts[5]},
+            "features": parts[6:],
+        },
+    )
+
+
+SMALLEST = {"width": 32, "dtype": torch.float64, "draws": 500}
+
+
+def _fields(curves: learning.Curves) -> dict:
+    return {k: v.tolist() for k, v in curves._asdict().items()}
+
+
+def _generated(sizes: list[int], own: torch.Generator, steps: int = 30_000) -> dict:
+    """Four of the signals, and over a thousand how far two networks are from each other and from the exact flow."""
+    made = learning.generation_test(sizes, steps, 1000, generator=own)
+    apart = (made.samples[0::2] - made.samples[1::2]).square().sum(2)
+    off = (made.samples - made.exact).square().sum(2).view(len(sizes), -1)
+    shares = {k: getattr(made, k).double().view(len(sizes), -1) for k in ("copied", "chance")}
+    return {
+        "sizes": sizes,
+        "steps": steps,
+        "samples": [[[round(v, 3) for v in x] for x in four] for four in made.samples[:, :4].tolist()],
+        "exact": [[round(v, 3) for v in x] for x in made.exact[:4].tolist()],
+        **{
+            k: [_digits((float(v.mean()), float(v.std()) / math.sqrt(len(v)))) for v in values]
+            for k, values in {"disagreement": apart, "distance": off, **shares}.items()
+        },
+    }
+
+
+def _random_features(job: tuple[int, int], own: torch.Generator, d: int = 32, sigma: float = 0.3) -> dict:
+    """Errors of gradient flow, per dimension, and the largest eigenvalues of the features."""
+    n, p = job
+    frequency, times = math.sqrt(2), torch.logspace(0, 5, 26, dtype=torch.float64)
+    weight = learning.random_features(p, d, frequency, own)
+    data = torch.randn(n, d, generator=own, dtype=torch.float64)
+    seen = learning.data_moments(data, weight, sigma)
+    weights, law = learning.flow(seen, times), learning.law_moments(weight, sigma)
+    eigenvalues = torch.linalg.eigvalsh(seen.second).flip(0)
+    return {
+        "n": n,
+        "p": p,
+        "d": d,
+        "sigma": sigma,
+        "frequency": frequency,
+        "times": _rounded(times),
+        "spectrum": _rounded(torch.linalg.eigvalsh(data.T @ data / n).clamp(min=0)),
+        "train": _rounded(learning.flow_error(weights, seen) / d),
+        "test": _rounded(learning.flow_error(weights, law) / d),
+        "line": _digits((float(eigenvalues[:d].mean()), float(eigenvalues[:d].std()))),
+        "table": _digits((float(eigenvalues[d:n].mean()), float(eigenvalues[d:n].std()))) if n > d else None,
+    }
+
+
+def _share(p: float, n: int) -> list[float]:
+    return [round(p, 4), round(math.sqrt(p * (1 - p) / n), 4)]
+
+
+def _digits(estimate) -> list[float]:
+    return [float(f"{v:.4g}") for v in estimate]
+
+
+RUNS = {
+    run.__name__: run
+    for run in (
+        hopfield_phase_diagram,
+        unet_mnist,
+        unet_fashion,
+        gan_modes,
+        exact_images,
+        clones,
+        copying,
+        generalization,
+    )
+}
 
 
 def checkpoint(name: str) -> tuple[list, float]:

@@ -1,0 +1,1 @@
+"""How do you learn an energy? Models, contrasts, adversaries and representations, one module per chapter."""
