@@ -5,14 +5,17 @@ What the modules do (their numbers against Python's, mouse and keyboard) is prov
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 
 from physgen import explorables, figures
+from physgen.flows import coupling
 
 COMMON = explorables._text("common")
 MODULES = {name: explorables._text(name) for name in explorables.NAMES}
@@ -20,7 +23,58 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 RECALL = {"side": 2, "patterns": ["1100", "1010"], "names": ["A", "B"]}
 PHASES = {"lines": {"spin_glass": {"alpha": [0.0, 0.16], "temperature": [1.0, 1.4]}}}
 REVERSE = {"means": [[-1.5, 0.0], [1.5, 0.0]]}
+SPECTRUM = {"d": 4, "gammas": [[0.5], [0.2, 1.5]]}
+
+
+def path(count: int) -> dict:
+    """A part of a tape, of 1 × 2 pixels."""
+    return {
+        "frames": base64.b64encode(bytes(range(2 * count))).decode(),
+        "probability": [0.5] * count,
+        "nearest": [i % 2 for i in range(count)],
+        "distance": [1.5] * count,
+    }
+
+
+TAPE = {
+    "size": [1, 2],
+    "times": [2.0, 1.0, 0.5, 0.0],
+    "labels": ["one", "eight"],
+    "training": base64.b64encode(bytes(4)).decode(),
+    "indices": [17, 203],
+    "fork": 1,
+    "trunk": path(1),
+    "branches": [path(3), path(3)],
+    "forward": path(4),
+    "t_S": 1.2,
+    "t_C": 0.3,
+}
+LANDSCAPE = {"points": [-1.0, 1.0], "centres": [-1.0, 0.0, 1.0], "width": 0.5}
+
+
+def packed(size: int, low: float = -3.0, high: float = 3.0) -> dict:
+    return {"low": low, "high": high, "data": base64.b64encode(bytes(size)).decode()}
+
+
+LAYERS = {
+    "layers": 2,
+    "lines": 2,
+    "nodes": 3,
+    "samples": 4,
+    "resolution": 2,
+    "extent": 3.0,
+    "grid": packed(3 * 2 * 2 * 3 * 2 * 2),
+    "points": packed(3 * 4 * 2 * 2),
+    "log_density": packed(3 * 4 * 2),
+    "log_map": packed(3 * 2 * 2),
+}
 PARAMS = {
+    "collapse_plane": {"points": [[-1.5, 0.0], [1.5, 0.0], [0.5, 2.5]]},
+    "energy_landscape": LANDSCAPE,
+    "flow_layers": LAYERS,
+    "gan_portrait": {"game": "gaussian", "rule": "optimistic"},
+    "image_tape": TAPE,
+    "manifold_spectrum": SPECTRUM,
     "recall": RECALL,
     "phase_diagram": PHASES,
     "plot": {},
@@ -107,7 +161,7 @@ def test_a_page_without_known_modules_is_refused(names):
 
 def test_a_module_that_does_not_exist_is_refused():
     with pytest.raises(
-        ValueError, match="got 'common'; expected one of curie_weiss, phase_diagram, plot, recall"
+        ValueError, match="got 'common'; expected one of collapse_plane, curie_weiss, energy_landscape"
     ):
         explorables.source("common")
 
@@ -159,6 +213,47 @@ def test_tensors_become_lists_of_twelve_digits():
         "alpha": [0, 0.333333333333],
         "temperature": [1, 1.5],
     }
+
+
+def test_pixels_become_their_bytes_and_other_whole_numbers_stay_a_list():
+    images = torch.tensor([[[0, 255]], [[7, 8]]], dtype=torch.uint8)
+    for form in (images, images.numpy(), base64.b64encode(bytes([0, 255, 7, 8])).decode()):
+        text = explorables.html("image_tape", TAPE | {"training": form}, "alt", "caption")
+        assert json.loads(Page(text).texts[0])["training"] == "AP8HCA=="
+    text = explorables.html("image_tape", TAPE | {"indices": torch.tensor([17, 203])}, "alt", "caption")
+    assert json.loads(Page(text).texts[0])["indices"] == [17, 203]
+
+
+def test_the_frames_of_a_flow_become_levels_of_sixteen_and_eight_bits():
+    generator = torch.Generator().manual_seed(1)
+    flow = coupling.CouplingFlow(2, 3, 8, generator=generator)
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    frames = coupling.layer_frames(flow, n=7, lines=4, nodes=5, resolution=6, extent=2.5, generator=generator)
+    params = explorables.flow_params(frames)
+    page = json.loads(Page(explorables.html("flow_layers", params, "alt", "caption")).texts[0])
+    sizes = {key: page[key] for key in ("layers", "lines", "nodes", "samples", "resolution", "extent")}
+    assert sizes == {"layers": 3, "lines": 4, "nodes": 5, "samples": 7, "resolution": 6, "extent": 2.5}
+    lowest = float(frames.log_map.max()) - 12
+    wanted = {"log_map": frames.log_map.clamp(min=lowest)}
+    wanted |= {key: getattr(frames, key) for key in ("grid", "points", "log_density")}
+    for key, values in wanted.items():
+        low, high, data = (page[key][name] for name in ("low", "high", "data"))
+        levels = np.frombuffer(base64.b64decode(data), dtype="u1" if key == "log_map" else "<u2")
+        step = (high - low) / (255 if key == "log_map" else 65535)
+        found = low + step * torch.tensor(levels.astype(float)).reshape(values.shape)
+        torch.testing.assert_close(found, values, rtol=0, atol=0.501 * step)
+
+
+def test_a_grid_that_flies_apart_is_cut_at_four_times_the_extent_of_the_map():
+    frames = coupling.layer_frames(
+        coupling.CouplingFlow(2, 2), n=3, lines=2, nodes=2, resolution=2, extent=1.0
+    )
+    far = frames._replace(grid=50 * frames.grid)
+    params = explorables.flow_params(far)
+    assert (params["grid"]["low"], params["grid"]["high"]) == (-4, 4)
+    assert set(params["grid"]["data"].tolist()) == {0, 255}
+    assert json.dumps(explorables._plain(params, "params")).count('"low"') == 4
 
 
 # ---- what a cell displays
@@ -291,6 +386,135 @@ BAD_EXACT = {
 def test_the_figures_of_diffusion_refuse_a_parameter_out_of_range_by_name(name, key, value):
     with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
         explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
+
+
+BAD_MEMORIES = {
+    "collapse_plane": {
+        "points": [
+            None,
+            [[0, 0]],
+            [[1, 1], [1, 1]],
+            [[0, 0], [0, 3.1]],
+            [[0, 0], [1]],
+            [[i / 50, 0] for i in range(61)],
+        ],
+        "t": [0, 0.001, 4],
+        "probe": [[0], [0, 4], "centre", None],
+        "seed": [-1, 1.5],
+    },
+    "manifold_spectrum": {
+        "d": [1, 4.0, 1001, None],
+        "gammas": [[], [[]], [[0.5, 0.5, 0.5, 0.5]], [[0.0]], [[-1.0]], [0.5], [[0.5]] * 5, None],
+        "sigma2": [0, 101],
+        "manifold": [-1, 2, 0.5],
+    },
+    "image_tape": {
+        "size": [[2], [0, 2], [1, 65], [1.0, 2.0], None],
+        "times": [[1.0], [1.0, 1.0, 0.5, 0.0], [0.0, 0.5, 1.0, 2.0], [2.0, 1.0, 0.5, -0.1]],
+        "labels": [["one"], ["one", ""], "one, eight"],
+        "indices": [[], [-1, 3], [0.5, 1], None],
+        "training": [base64.b64encode(bytes(6)).decode(), "no base64!", None, [0, 0, 0, 0]],
+        "fork": [0, 4, 1.0, None],
+        "branches": [[], [path(3)] * 7, None],
+        "t_S": [None, -1],
+        "t_C": [None, "soon"],
+        "frame": [-1, 4],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [(name, k, v) for name, bad in BAD_MEMORIES.items() for k, values in bad.items() for v in values],
+)
+def test_the_figures_of_memorization_refuse_a_parameter_out_of_range_by_name(name, key, value):
+    with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
+        explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
+
+
+BAD_ENERGIES = {
+    "energy_landscape": {
+        "points": [None, [0.5], [0.0, 3.1], [0.1] * 13, [[0, 1], [1, 0]]],
+        "centres": [None, [0.0], [1.0, -1.0], [0.0, 0.0], [-4.0, 0.0], [i / 10 for i in range(16)]],
+        "width": [None, 0.05, 3, "1"],
+        "theta": [None, [0, 0], [0, 0, 21]],
+        "confinement": [0, 2],
+        "rate": [0, 4],
+        "particles": [5, 201, 20.0],
+        "negatives": ["none", None],
+        "seed": [-1, 0.5],
+    },
+    "flow_layers": {
+        "layers": [0, 25, 1.0, True, 3],
+        "lines": [1, 42, None, 3],
+        "nodes": [1, 202, None, 4],
+        "samples": [0, 1001, None, 5],
+        "resolution": [1, 97, None, 3],
+        "extent": [0, 21, None],
+        "grid": [None, packed(10), packed(144, 3.0, 3.0), {"low": 0, "high": 1}],
+        "points": [packed(47), {"data": packed(48)["data"]}],
+        "log_density": [packed(25)],
+        "log_map": [packed(24), packed(12, 1.0, -1.0)],
+        "layer": [-1, 2.5],
+        "sample": [-1, 4, 0.5],
+    },
+    "gan_portrait": {
+        "start": [None, [0], [0, 2.7]],
+        "game": ["logistic", None],
+        "rule": ["penalised", None],
+        "variance": [0, 5],
+        "penalty": [-0.1, 2.1],
+        "h": [0, 2.5],
+        "steps": [5, 401, 50.0],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [(name, k, v) for name, bad in BAD_ENERGIES.items() for k, values in bad.items() for v in values],
+)
+def test_the_figures_of_energies_and_flows_refuse_a_parameter_out_of_range_by_name(name, key, value):
+    # A size that does not fit what is packed is told where bytes are missing.
+    named = {"layers": "grid", "lines": "grid", "nodes": "grid", "samples": "points", "resolution": "log_map"}
+    where = named[key] if isinstance(value, int) and value in (3, 4, 5) and key in named else key
+    with pytest.raises(ValueError, match=f"^{where}: got .*; expected"):
+        explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
+
+
+@pytest.mark.parametrize("name", ["trunk", "branches", "forward"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("frames", base64.b64encode(bytes(5)).decode()),
+        ("frames", None),
+        ("probability", [1.5]),
+        ("probability", []),
+        ("nearest", [2]),
+        ("nearest", [-1]),
+        ("distance", [-0.1]),
+        ("distance", 3.0),
+    ],
+)
+def test_each_part_of_a_tape_has_as_many_frames_as_its_place_asks_for(name, key, value):
+    count = {"trunk": 1, "branches": 3, "forward": 4}[name]
+    wrong = path(count) | {key: value * count if isinstance(value, list) else value}
+    params = TAPE | {name: [path(3), wrong] if name == "branches" else wrong}
+    where = r"branches\[1\]" if name == "branches" else name
+    with pytest.raises(ValueError, match=rf"^{where}: {key}: got .*; expected"):
+        explorables.html("image_tape", params, "alt", "caption")
+
+
+def test_a_tape_may_lack_the_forward_path_and_moves_its_fork():
+    params = {k: v for k, v in TAPE.items() if k != "forward"}
+    explorables.html("image_tape", params, "alt", "caption")
+    explorables.html(
+        "image_tape", params | {"fork": 3, "trunk": path(3), "branches": [path(1)]}, "alt", "caption"
+    )
+    with pytest.raises(ValueError, match=r"^trunk: frames: got 2 bytes; expected uint8 pixels of 3 images"):
+        explorables.html("image_tape", params | {"fork": 3, "branches": [path(1)]}, "alt", "caption")
+    with pytest.raises(ValueError, match=r"^trunk: got None; expected a dict of frames"):
+        explorables.html("image_tape", params | {"trunk": None}, "alt", "caption")
 
 
 def test_clones_part_no_earlier_than_they_start():

@@ -1,26 +1,46 @@
 """Interactive figures: one ES module each, the same in JupyterLab (through anywidget) and on the built page.
 
 `recall` and `phase_diagram` serve the chapters on memories, `reverse_diffusion`, `symmetry_breaking` and
-`curie_weiss` those on diffusion and its exact solutions, `plot` every figure made by `physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it needs in
-`common.js`, whose text stands in front of it. The parameters of a figure travel in the metadata of the
-cell's output: they may differ in the last digit between machines; the text that a reader (and the
-comparison of notebooks) sees does not.
+`curie_weiss` those on diffusion and its exact solutions, `collapse_plane`, `manifold_spectrum` and `image_tape`
+those on memorization, `energy_landscape`, `gan_portrait` and `flow_layers` those on energies and flows, `plot`
+every figure made by `physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it
+needs in `common.js`, whose text stands in front of it. The parameters of a figure travel in the metadata of the
+cell's output: they may differ in the last digit between machines; the text that a reader (and the comparison of
+notebooks) sees does not.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import math
 import re
 from functools import cache
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
+
+import numpy as np
 
 from physgen.emit import emit
 
-__all__ = ["NAMES", "html", "show", "source", "static_script"]
+__all__ = ["NAMES", "flow_params", "html", "show", "source", "static_script"]
 
-NAMES = ("curie_weiss", "phase_diagram", "plot", "recall", "reverse_diffusion", "symmetry_breaking")
+NAMES = (
+    "collapse_plane",
+    "curie_weiss",
+    "energy_landscape",
+    "flow_layers",
+    "gan_portrait",
+    "image_tape",
+    "manifold_spectrum",
+    "phase_diagram",
+    "plot",
+    "recall",
+    "reverse_diffusion",
+    "symmetry_breaking",
+)
 LINES = ("spin_glass", "spinodal", "first_order", "mixture", "almeida_thouless")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FALLBACK = "This figure is interactive in JupyterLab and on the built page."
@@ -72,7 +92,8 @@ def html(module: str, params: dict, alt: str, caption: str) -> str:
     module : str
         One of `NAMES`.
     params : dict
-        What the module takes; tensors and arrays become lists, numbers keep twelve digits.
+        What the module takes; tensors and arrays become lists (those of dtype uint8 their bytes in base64), numbers
+        keep twelve digits.
     alt : str
         What a reader who cannot see the figure needs to know.
     caption : str
@@ -118,6 +139,25 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
         clones part; the speciation time otherwise), ``clones``, ``seed``.
         `curie_weiss` may take ``beta``, ``field`` (h of the energy −M²/(2d) − hM, at the temperature 1/β),
         ``d``, ``seed``.
+        `collapse_plane` takes ``points``, 2 to 60 points of the square |x_i| ≤ 3, and may take ``t`` (0.01 to 3),
+        ``probe`` (a point of that square), ``seed``.
+        `manifold_spectrum` takes ``d`` and ``gammas``, for each of 1 to 4 manifolds the eigenvalues γ_k > 0 of FᵀF (as
+        many as it has dimensions, fewer than d), and may take ``sigma2`` (0.001 to 100), ``manifold`` (index of the first
+        to be seen).
+        `image_tape` takes ``size`` = [h, w]; ``times``, K of them, falling to the data; ``labels``, the names of two
+        classes; ``training``, the training images that are next to some frame, and ``indices``, their numbers in the
+        training set; ``trunk``, ``branches`` (1 to 6) and, if wanted, ``forward`` (the noised image), each a dict of
+        ``frames``, ``probability`` (of the first class), ``nearest`` (a place in ``training``) and ``distance``: the trunk
+        of ``fork`` frames, a branch of the K − fork after it, the forward path of K, in the order of ``times``; ``t_S``, ``t_C``;
+        and may take ``frame`` (place of the first to be seen, the last otherwise). Images are uint8 arrays of shape
+        (number, h, w), or those bytes in base64.
+        `energy_landscape` takes ``points``, 2 to 12 data with |x| ≤ 3, ``centres``, 2 to 15 ascending centres of bumps
+        there, and their ``width`` (0.1 to 2), and may take ``theta`` (the weights at the start, 0 otherwise),
+        ``confinement`` (of x⁴), ``rate``, ``particles``, ``negatives`` (exact, particles or nothing), ``seed``.
+        `flow_layers` takes what `flow_params` makes, and may take ``layer`` and ``sample`` (the first to be seen).
+        `gan_portrait` may take ``start`` (θ and w, at most 2.6), ``game`` (dirac, gaussian or linear), ``variance`` (of
+        the Gaussian), ``penalty``, ``h``, ``steps`` (10 to 400), ``rule`` (simultaneous, alternating, extragradient or
+        optimistic).
     alt, caption : str
         The text alternative, and one or two sentences under the figure.
     view : ipywidgets.DOMWidget, optional
@@ -142,6 +182,47 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
     }
     record = {"module": name, "params": params, "alt": alt, "caption": caption}
     emit(data, record)
+
+
+def flow_params(frames) -> dict:
+    """The parameters of `flow_layers`, from what `physgen.flows.coupling.layer_frames` finds, quantised.
+
+    Coordinates and the samples' log densities keep 16 bits, coordinates no more than four times the extent of the map; the map of
+    the log density keeps 8 bits of the twelve nats below its maximum.
+
+    Parameters
+    ----------
+    frames : physgen.flows.coupling.Frames
+        Of one layer or more. With 8 layers, 11 lines of 41 nodes, 250 samples and a map of 48 × 48 these are 90 kB.
+
+    Returns
+    -------
+    dict
+        ``layers``, ``lines``, ``nodes``, ``samples``, ``resolution``, ``extent`` and ``grid``, ``points``, ``log_density``, ``log_map``, each
+        ``{low, high, data}``.
+    """
+    extent, top = float(frames.axis[-1]), float(frames.log_map.max())
+    reach = min(4 * extent, max(float(frames.grid.abs().max()), float(frames.points.abs().max())))
+    heights = float(frames.log_density.min()), float(frames.log_density.max())
+    return {
+        "layers": len(frames.points) - 1,
+        "lines": frames.grid.shape[2],
+        "nodes": frames.grid.shape[3],
+        "samples": frames.points.shape[1],
+        "resolution": len(frames.axis),
+        "extent": extent,
+        "grid": _packed(frames.grid, -reach, reach, 2),
+        "points": _packed(frames.points, -reach, reach, 2),
+        "log_density": _packed(frames.log_density, *heights, 2),
+        "log_map": _packed(frames.log_map, top - 12, top, 1),
+    }
+
+
+def _packed(values, low: float, high: float, size: int) -> dict:
+    """Numbers as unsigned integers of `size` bytes, the low byte first, between `low` and `high`."""
+    top = 256**size - 1
+    levels = np.rint(top * np.clip((values.detach().cpu().numpy() - low) / (high - low), 0, 1))
+    return {"low": low, "high": high, "data": levels.astype(f"<u{size}").reshape(-1).view(np.uint8)}
 
 
 def widget(name: str, params: dict, *, alt: str, caption: str):
@@ -195,9 +276,11 @@ def _checked(module: str, params: dict, alt: str, caption: str) -> dict:
 
 
 def _plain(value, where: str):
-    """Lists, dicts, strings and finite numbers of twelve digits; anything else is refused."""
+    """Lists, dicts, strings and finite numbers of twelve digits; bytes as base64; anything else is refused."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+    if str(getattr(value, "dtype", "")).endswith("uint8"):
+        return base64.b64encode(np.asarray(value).tobytes()).decode("ascii")
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
@@ -284,9 +367,11 @@ def _check_reverse_diffusion(params: dict) -> None:
     _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
 
 
-def _is_point(values) -> bool:
+def _is_point(values, reach: float = 10) -> bool:
     return (
-        isinstance(values, list) and len(values) == 2 and all(_is_number(v) and abs(v) <= 10 for v in values)
+        isinstance(values, list)
+        and len(values) == 2
+        and all(_is_number(v) and abs(v) <= reach for v in values)
     )
 
 
@@ -307,12 +392,210 @@ def _check_curie_weiss(params: dict) -> None:
     _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
 
 
+def _check_collapse_plane(params: dict) -> None:
+    points = params.get("points")
+    good = isinstance(points, list) and 2 <= len(points) <= 60 and all(_is_point(p, 3) for p in points)
+    _expect(params, "points", good, "2 to 60 points [x, y] with coordinates from -3 to 3")
+    _expect(params, "points", len({tuple(p) for p in points}) > 1, "points that do not all coincide")
+    _expect_number(params, "t", 0.01, 3)
+    _expect(
+        params,
+        "probe",
+        _is_point(params.get("probe", [0, 0]), 3),
+        "a point [x, y] with coordinates from -3 to 3",
+    )
+    _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
+
+
+def _check_manifold_spectrum(params: dict) -> None:
+    d, gammas = params.get("d"), params.get("gammas")
+    _expect(params, "d", isinstance(d, int) and 2 <= d <= 1000, "an integer from 2 to 1000")
+    good = (
+        isinstance(gammas, list)
+        and 1 <= len(gammas) <= 4
+        and all(
+            isinstance(g, list) and 1 <= len(g) < d and all(_is_number(v) and v > 0 for v in g)
+            for g in gammas
+        )
+    )
+    _expect(params, "gammas", good, f"1 to 4 lists of numbers > 0, each shorter than d = {d}")
+    _expect_number(params, "sigma2", 0.001, 100)
+    _expect_number(params, "manifold", 0, len(gammas) - 1, whole=True)
+
+
+def _check_image_tape(params: dict) -> None:
+    size, times, labels, branches = (params.get(key) for key in ("size", "times", "labels", "branches"))
+    good = (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(v, int) and 1 <= v <= 64 for v in size)
+    )
+    _expect(params, "size", good, "[h, w], integers from 1 to 64")
+    area = size[0] * size[1]
+    good = (
+        _is_curve(times) and len(times) <= 200 and times[-1] >= 0 and all(a > b for a, b in pairwise(times))
+    )
+    _expect(params, "times", good, "2 to 200 falling times >= 0")
+    good = isinstance(labels, list) and len(labels) == 2 and all(isinstance(v, str) and v for v in labels)
+    _expect(params, "labels", good, "the names of two classes")
+    indices = params.get("indices")
+    good = isinstance(indices, list) and indices and all(_is_index(v, math.inf) for v in indices)
+    _expect(params, "indices", good, "numbers of training images, integers >= 0")
+    found = _image_bytes(params.get("training"))
+    _expect_images("training", found, len(indices), area)
+    frames = len(times)
+    _expect(
+        params,
+        "fork",
+        _is_index(params.get("fork", 0), frames) and params.get("fork"),
+        f"an integer from 1 to {frames - 1}",
+    )
+    _expect(params, "branches", isinstance(branches, list) and 1 <= len(branches) <= 6, "1 to 6 paths")
+    paths = {"trunk": (params.get("trunk"), params["fork"])}
+    paths |= {f"branches[{b}]": (path, frames - params["fork"]) for b, path in enumerate(branches)}
+    if "forward" in params:
+        paths["forward"] = (params["forward"], frames)
+    for name, (path, count) in paths.items():
+        _check_path(name, path, count, area, len(indices))
+    for key in ("t_S", "t_C"):
+        _expect(params, key, _is_number(params.get(key)) and params[key] >= 0, "a time >= 0")
+    _expect_number(params, "frame", 0, frames - 1, whole=True)
+
+
+def _check_path(name: str, path, count: int, area: int, images: int) -> None:
+    """A part of the tape: `count` frames with a probability, a nearest training image and a distance each."""
+    if not isinstance(path, dict):
+        raise ValueError(
+            f"{name}: got {path!r:.60}; expected a dict of frames, probability, nearest and distance"
+        )
+    _expect_images(f"{name}: frames", _image_bytes(path.get("frames")), count, area)
+    tests = {
+        "probability": (lambda v: _is_number(v) and 0 <= v <= 1, "numbers from 0 to 1"),
+        "nearest": (lambda v: _is_index(v, images), f"places in training, integers from 0 to {images - 1}"),
+        "distance": (lambda v: _is_number(v) and v >= 0, "numbers >= 0"),
+    }
+    for key, (holds, expected) in tests.items():
+        values = path.get(key)
+        if not isinstance(values, list) or len(values) != count or not all(map(holds, values)):
+            raise ValueError(f"{name}: {key}: got {values!r:.60}; expected {count} {expected}")
+
+
+def _check_energy_landscape(params: dict) -> None:
+    points, centres, theta = (params.get(key) for key in ("points", "centres", "theta"))
+    _expect(params, "points", _is_row(points, 2, 12, 3), "2 to 12 numbers from -3 to 3")
+    good = _is_row(centres, 2, 15, 3) and all(a < b for a, b in pairwise(centres))
+    _expect(params, "centres", good, "2 to 15 ascending numbers from -3 to 3")
+    _expect(
+        params,
+        "width",
+        _is_number(params.get("width")) and 0.1 <= params["width"] <= 2,
+        "a number from 0.1 to 2",
+    )
+    good = "theta" not in params or _is_row(theta, len(centres), len(centres), 20)
+    _expect(params, "theta", good, f"{len(centres)} numbers from -20 to 20")
+    _expect_number(params, "confinement", 0.01, 1)
+    _expect_number(params, "rate", 0.1, 3)
+    _expect_number(params, "particles", 10, 200, whole=True)
+    _expect(
+        params,
+        "negatives",
+        params.get("negatives", "exact") in ("exact", "particles", "nothing"),
+        "'exact', 'particles' or 'nothing'",
+    )
+    _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
+
+
+def _is_row(values, least: int, most: int, reach: float) -> bool:
+    return (
+        isinstance(values, list)
+        and least <= len(values) <= most
+        and all(_is_number(v) and abs(v) <= reach for v in values)
+    )
+
+
+def _check_flow_layers(params: dict) -> None:
+    sizes = {
+        "layers": (1, 24),
+        "lines": (2, 41),
+        "nodes": (2, 201),
+        "samples": (1, 1000),
+        "resolution": (2, 96),
+    }
+    for key, (low, high) in sizes.items():
+        value = params.get(key)
+        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        _expect(params, key, good, f"an integer from {low} to {high}")
+    layers, lines, nodes, samples, m = (params[key] for key in sizes)
+    extent = params.get("extent")
+    _expect(params, "extent", _is_number(extent) and 0 < extent <= 20, "a number > 0, at most 20")
+    per_layer = {
+        "grid": 2 * 2 * lines * nodes * 2,
+        "points": samples * 2 * 2,
+        "log_density": samples * 2,
+        "log_map": m * m,
+    }
+    for key, size in per_layer.items():
+        value = params.get(key)
+        good = isinstance(value, dict) and all(_is_number(value.get(end)) for end in ("low", "high"))
+        if not good or not value["low"] < value["high"]:
+            raise ValueError(f"{key}: got {value!r:.60}; expected a dict of low < high and data")
+        found, wanted = _image_bytes(value.get("data")), (layers + 1) * size
+        if found != wanted:
+            came = "no bytes" if found < 0 else f"{found} bytes"
+            raise ValueError(
+                f"{key}: got {came}; expected {wanted} bytes, {size} for each of {layers + 1} layers"
+            )
+    _expect_number(params, "layer", 0, layers)
+    _expect_number(params, "sample", 0, samples - 1, whole=True)
+
+
+def _check_gan_portrait(params: dict) -> None:
+    _expect(
+        params,
+        "start",
+        _is_point(params.get("start", [0, 0]), 2.6),
+        "a point [θ, w] with numbers from -2.6 to 2.6",
+    )
+    choices = {
+        "game": ("dirac", "gaussian", "linear"),
+        "rule": ("simultaneous", "alternating", "extragradient", "optimistic"),
+    }
+    for key, names in choices.items():
+        _expect(params, key, params.get(key, names[0]) in names, f"one of {', '.join(names)}")
+    _expect_number(params, "variance", 0.01, 4)
+    _expect_number(params, "penalty", 0, 2)
+    _expect_number(params, "h", 0.05, 2)
+    _expect_number(params, "steps", 10, 400, whole=True)
+
+
+def _image_bytes(text) -> int:
+    """How many bytes the base64 text holds, −1 if it is none."""
+    try:
+        return len(base64.b64decode(text, validate=True)) if isinstance(text, str) else -1
+    except binascii.Error:
+        return -1
+
+
+def _expect_images(name: str, found: int, count: int, area: int) -> None:
+    if found != count * area:
+        came = "no bytes" if found < 0 else f"{found} bytes"
+        raise ValueError(f"{name}: got {came}; expected uint8 pixels of {count} images of {area} pixels")
+
+
+def _is_index(value, end: float) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
+
+
 def _is_curve(values) -> bool:
     return isinstance(values, list) and len(values) >= 2 and all(_is_number(v) for v in values)
 
 
 CHECKS = {
+    "collapse_plane": _check_collapse_plane,
+    "image_tape": _check_image_tape,
+    "manifold_spectrum": _check_manifold_spectrum,
     "curie_weiss": _check_curie_weiss,
+    "energy_landscape": _check_energy_landscape,
+    "flow_layers": _check_flow_layers,
+    "gan_portrait": _check_gan_portrait,
     "phase_diagram": _check_phase_diagram,
     "plot": lambda _: None,
     "recall": _check_recall,

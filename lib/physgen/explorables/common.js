@@ -24,7 +24,7 @@ const CSS = `
 .pgx button:hover { border-color: var(--x-1); color: var(--x-1); }
 .pgx button.pgx-primary { background: var(--x-1); color: var(--x-paper); border-color: var(--x-1); }
 .pgx :focus-visible { outline: 3px solid var(--x-2); outline-offset: 2px; }
-.pgx fieldset { border: 0; margin: 0; padding: 0; display: flex; gap: 0.8rem; align-items: center; }
+.pgx fieldset { border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 0.1rem 0.8rem; align-items: center; }
 .pgx legend { float: left; padding: 0 0.6rem 0 0; font: inherit; width: auto; margin: 0; }
 .pgx-chart { display: block; position: relative; width: 100%; overflow: visible; font: 12.5px system-ui, sans-serif; }
 .pgx-chart text { fill: var(--x-ink); }
@@ -33,9 +33,9 @@ const CSS = `
 .pgx-legend li { display: flex; align-items: center; gap: 0.35rem; margin: 0; }
 .pgx-legend svg { width: 30px; height: 14px; flex: none; }
 .pgx-status { min-height: 1.5em; }
-.pgx-readings { display: flex; flex-wrap: wrap; gap: 0.1rem 1.2rem; margin: 0.3rem 0; font-size: 14px; }
+.pgx dl.pgx-readings { display: flex; flex-wrap: wrap; gap: 0.1rem 1.2rem; margin: 0.3rem 0; font-size: 14px; }
 .pgx-readings div { display: flex; gap: 0.4rem; align-items: baseline; }
-.pgx-readings dt, .pgx-readings dd { margin: 0; font-weight: 400; }
+.pgx dl.pgx-readings dt, .pgx dl.pgx-readings dd { margin: 0; font-weight: 400; }
 .pgx-readings dd { min-width: 3em; font-variant-numeric: tabular-nums; }
 .pgx-canvas { position: absolute; }
 .pgx-track { position: relative; flex: 1; height: 14px; min-width: 4rem; background: var(--x-grid); border-radius: 2px; }
@@ -275,6 +275,21 @@ function slider({ label, min, max, step, value, show, change }) {
   return { el: h("div", { class: "pgx-control" }, h("label", {}, h("span", {}, ...texHtml(label)), input), output), input, output, set };
 }
 
+/** While a pointer that came down on `node` is held: `from(event)` at first, then `to(event)` as it moves. */
+function drag(node, from, to = from) {
+  let held = false;
+  node.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    event.preventDefault();
+    node.setPointerCapture(event.pointerId);
+    held = true;
+    from(event);
+  });
+  node.addEventListener("pointermove", (event) => { if (held) to(event); });
+  for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => { held = false; });
+}
+
+/** One of several `options`, {name: text or element}, by radio buttons. */
 function choice(label, options, value, change) {
   const group = `pgx-${Math.random().toString(36).slice(2)}`;
   const radio = (name) => h("input", { type: "radio", name: group, value: name, checked: name === value, onchange: () => change(name) });

@@ -158,17 +158,8 @@ function planeView(host, params, move) {
     const x = (event.clientX - left - box.left) / box.width, y = 1 - (event.clientY - top - box.top) / box.height;
     return [x * params.alpha_max, y * params.t_max];
   };
-  let dragging = false;
-  picture.top.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    event.preventDefault();
-    picture.top.setPointerCapture(event.pointerId);
-    dragging = true;
-    handle.focus({ preventScroll: true });
-    move(...toPoint(event));
-  });
-  picture.top.addEventListener("pointermove", (event) => { if (dragging) move(...toPoint(event)); });
-  for (const end of ["pointerup", "pointercancel"]) picture.top.addEventListener(end, () => { dragging = false; });
+  const follow = (event) => move(...toPoint(event));
+  drag(picture.top, (event) => { handle.focus({ preventScroll: true }); follow(event); }, follow);
   handle.addEventListener("keydown", (event) => {
     const [da, dT] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
     if (!da && !dT) return;

@@ -110,10 +110,7 @@ function forkView(params, tS, pick) {
   const phi = grid.map((t) => cloning(exactly(params, t).kappa));
   for (const picture of [fork, curve]) {
     const at = ({ clientX }) => (clientX - picture.svg.getBoundingClientRect().left - picture.box.left) / picture.box.width;
-    let dragging = false;
-    picture.svg.addEventListener("pointerdown", (event) => { if (!event.button) { event.preventDefault(); picture.svg.setPointerCapture(event.pointerId); dragging = true; pick(at(event)); } });
-    picture.svg.addEventListener("pointermove", (event) => { if (dragging) pick(at(event)); });
-    for (const end of ["pointerup", "pointercancel"]) picture.svg.addEventListener(end, () => { dragging = false; });
+    drag(picture.svg, (event) => pick(at(event)));
     picture.svg.classList.add("pgx-drag");
   }
   const layout = () => {
