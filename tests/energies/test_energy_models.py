@@ -212,7 +212,7 @@ def test_the_gap_of_the_bound_is_the_divergence_from_the_posterior_and_the_prior
     for other in (em.gibbs(energy, z, beta), log_normal(z, 0.3, 0.7).exp(), em.gibbs(energy, z, 1.0, log_p)):
         other = other / torch.trapezoid(other, z)
         bound = em.variational_free_energy(other, energy, z, beta, log_p)
-        gap = em.information_gain(other, q, z) / beta
+        gap = em.relative_entropy(other, q, z) / beta
         assert float(bound - free) == pytest.approx(float(gap), abs=1e-13)
         assert float(gap) > 1e-3
 
@@ -243,14 +243,14 @@ def test_the_information_gain_of_gaussians_is_closed_and_has_a_direction():
     z = line(14, 14001)
     narrow, wide = log_normal(z, 1, 0.5).exp(), log_normal(z).exp()
     for q, p, expected in ((narrow, wide, 0.818147), (wide, narrow, 2.806853)):
-        assert float(em.information_gain(q, p, z)) == pytest.approx(expected, abs=5e-7)  # LEC-23
+        assert float(em.relative_entropy(q, p, z)) == pytest.approx(expected, abs=5e-7)  # LEC-23
     divergence = torch.distributions.kl_divergence(
         torch.distributions.Normal(1.0, 0.5), torch.distributions.Normal(0.0, 1.0)
     )
-    assert float(em.information_gain(narrow, wide, z)) == pytest.approx(float(divergence), abs=1e-6)
-    entropy = -float(em.information_gain(narrow, torch.ones_like(z), z))
+    assert float(em.relative_entropy(narrow, wide, z)) == pytest.approx(float(divergence), abs=1e-6)
+    entropy = -float(em.relative_entropy(narrow, torch.ones_like(z), z))
     assert entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e / 4), abs=1e-12)
-    assert float(em.information_gain(wide, torch.where(z < 0, wide, 0.0), z)) == INF
+    assert float(em.relative_entropy(wide, torch.where(z < 0, wide, 0.0), z)) == INF
 
 
 # ------------------------------------------------------------------------------------------------- a linear decoder
@@ -465,7 +465,7 @@ def test_the_likelihood_and_its_derivatives_have_the_values_of_the_claims():
     found = em.exponential_family(torch.tensor([0.3, 0.2], dtype=D), seen, features, x)
     assert float(found.value) == pytest.approx(1.616045, abs=5e-7)  # EBM-3
     model = em.gibbs(features @ torch.tensor([0.3, 0.2], dtype=D), x, 1.0)
-    divergence, entropy = em.information_gain(p, model, x), -em.information_gain(p, torch.ones_like(p), x)
+    divergence, entropy = em.relative_entropy(p, model, x), -em.relative_entropy(p, torch.ones_like(p), x)
     assert float(divergence) == pytest.approx(0.257533, abs=5e-7)
     assert float(divergence + entropy) == pytest.approx(float(found.value), abs=1e-12)
     np.testing.assert_allclose(found.gradient, [0.2934871, 1.6861347], atol=5e-8)  # EBM-4
@@ -580,7 +580,7 @@ def test_forward_divergence_covers_both_modes_and_reverse_divergence_takes_one()
     p = log_p.exp()
 
     def kl(mean, std):
-        return float(em.information_gain(p, log_normal(x, mean, std).exp(), x))
+        return float(em.relative_entropy(p, log_normal(x, mean, std).exp(), x))
 
     assert forward.divergence == pytest.approx(kl(*forward[:2]), abs=1e-10)
     for mean, std in ((0.0, 1.01), (0.01, 1.0), (0.0, 0.99)):
@@ -589,7 +589,7 @@ def test_forward_divergence_covers_both_modes_and_reverse_divergence_takes_one()
     assert reverse[:2] == pytest.approx((1.5, 0.5), abs=2e-4)
     assert reverse.divergence == pytest.approx(-math.log(0.7), abs=1e-4)
     q = log_normal(x, reverse.mean, reverse.std).exp()
-    assert reverse.divergence == pytest.approx(float(em.information_gain(q, p, x)), abs=1e-9)
+    assert reverse.divergence == pytest.approx(float(em.relative_entropy(q, p, x)), abs=1e-9)
     one = em.gaussian_projection(log_normal(x, 0.7, 0.6), x, reverse=True)
     assert one == pytest.approx((0.7, 0.6, 0.0), abs=1e-7)
 
@@ -932,8 +932,8 @@ EYE = torch.eye(2, dtype=D)
             "log_prior",
             lambda: em.free_energy(torch.where(Z > 0, INF, Z), Z, INF, torch.where(Z > 0, 0.0, -INF)),
         ),
-        ("q", lambda: em.information_gain(-Z.abs(), Z.abs(), Z)),
-        ("p", lambda: em.information_gain(Z.abs(), Z, Z)),
+        ("q", lambda: em.relative_entropy(-Z.abs(), Z.abs(), Z)),
+        ("p", lambda: em.relative_entropy(Z.abs(), Z, Z)),
         ("q", lambda: em.variational_free_energy(Z, Z, Z, 1.0)),
         ("y", lambda: em.gaussian_free_energy(torch.ones(2, dtype=D), W, 1.0)),
         ("y", lambda: em.gaussian_free_energy(torch.tensor([1.0, NAN, 1.0]), W, 1.0)),

@@ -93,3 +93,29 @@ def figure(visit):
     yield make
     for v in visits:
         assert not v.trouble, v.trouble
+
+
+@pytest.fixture
+def staged(visit, tmp_path):
+    """Call `staged(module, params)` for (page, figure, its drawn root) on a page of this figure alone."""
+    from physgen import explorables
+
+    visits = []
+
+    def make(module: str, params: dict, **kind):
+        v = visit(**kind)
+        visits.append(v)
+        body = explorables.html(
+            module, params, "An interactive figure that stands alone on this page.", "A caption."
+        )
+        script = f'<script type="module">{explorables.static_script([module])}</script>'
+        path = tmp_path / f"{module}.html"
+        head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        path.write_text(f"{head}<title>One figure</title><body>{body}{script}", encoding="utf-8")
+        v.page.goto(path.as_uri())
+        v.page.wait_for_selector("figure[data-ready]", state="attached")
+        return v.page, v.page.locator("figure").first, v.page.locator(".pgx > div").first
+
+    yield make
+    for v in visits:
+        assert not v.trouble, v.trouble

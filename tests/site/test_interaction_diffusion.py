@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 
 import pytest
 import torch
+from hands import number, press, values
 
 from physgen.exact import curie_weiss, speciation
 from physgen.kernels import glauber, philox, reverse
@@ -43,25 +43,6 @@ def explorable(figure):
     return make
 
 
-def number(root, name: str) -> float:
-    return float(root.get_attribute(f"data-{name}"))
-
-
-def numbers(root, name: str) -> list[float]:
-    return json.loads(root.get_attribute(f"data-{name}"))
-
-
-def press(page, found, root, name: str, key: str, changes: str) -> None:
-    """A key on a slider, and the wait until the figure has followed."""
-    before = root.get_attribute(f"data-{changes}")
-    found.get_by_role("slider", name=name).focus()
-    page.keyboard.press(key)
-    page.wait_for_function(
-        "([root, name, old]) => root.getAttribute(`data-${name}`) !== old",
-        arg=[root.element_handle(), changes, before],
-    )
-
-
 # ---- reverse diffusion in the plane
 
 
@@ -90,9 +71,9 @@ def assert_same_end(root, params: dict) -> None:
     weights = params["weights"] or [1 / len(means)] * len(means)
     squares = (x[:, None] - means).square().sum(2)
     shares = (means.new_tensor(weights).log() - squares / (2 * params["variance"])).softmax(1)
-    assert numbers(root, "mean") == pytest.approx(x.mean(0).tolist(), abs=1e-9)
+    assert values(root, "mean") == pytest.approx(x.mean(0).tolist(), abs=1e-9)
     assert number(root, "second") == pytest.approx(float(x.square().mean()), abs=1e-9)
-    assert numbers(root, "shares") == pytest.approx(shares.mean(0).tolist(), abs=1e-9)
+    assert values(root, "shares") == pytest.approx(shares.mean(0).tolist(), abs=1e-9)
     assert number(root, "spread") == pytest.approx(float((shares * squares).sum(1).mean() / 2), abs=1e-9)
 
 

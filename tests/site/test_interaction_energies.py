@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from hands import after, click, drag, number, press
 
 from physgen import explorables
 from physgen.energies import adversarial
@@ -19,7 +20,6 @@ from physgen.energies import energy_models as em
 from physgen.flows import coupling
 from physgen.kernels import philox
 
-ALT = "An interactive figure that stands alone on this page."
 LAND = {
     "points": [-1.4, -0.9, -0.6, 0.8, 1.1, 1.7],
     "centres": [-2.0, -1.2, 0.0, 0.9, 1.8],
@@ -33,64 +33,12 @@ GAMES = {"dirac": ("logistic", 0.0), "gaussian": ("logistic", 0.7), "linear": ("
 D = torch.float64
 
 
-@pytest.fixture
-def staged(visit, tmp_path):
-    """Call `staged(module, params)` for (page, figure, its drawn root) on a page of this figure alone."""
-    visits = []
-
-    def make(module: str, params: dict, **kind):
-        v = visit(**kind)
-        visits.append(v)
-        body = explorables.html(module, params, ALT, "A caption.")
-        script = f'<script type="module">{explorables.static_script([module])}</script>'
-        path = tmp_path / f"{module}.html"
-        head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        path.write_text(f"{head}<title>One figure</title><body>{body}{script}", encoding="utf-8")
-        v.page.goto(path.as_uri())
-        v.page.wait_for_selector("figure[data-ready]", state="attached")
-        return v.page, v.page.locator("figure").first, v.page.locator(".pgx > div").first
-
-    yield make
-    for v in visits:
-        assert not v.trouble, v.trouble
-
-
-def number(root, name: str) -> float:
-    return float(root.get_attribute(f"data-{name}"))
-
-
 def values(root, name: str) -> torch.Tensor:
     return torch.tensor(json.loads(root.get_attribute(f"data-{name}")), dtype=D)
 
 
 def close(found, wanted, tol: float = 1e-9) -> None:
     torch.testing.assert_close(found, torch.as_tensor(wanted, dtype=D), rtol=tol, atol=tol)
-
-
-def after(page, root, action, changes: str) -> None:
-    """Do it, and wait until the figure has followed."""
-    before = root.get_attribute(f"data-{changes}")
-    action()
-    page.wait_for_function(
-        "([root, name, old]) => root.getAttribute(`data-${name}`) !== old",
-        arg=[root.element_handle(), changes, before],
-    )
-
-
-def press(page, found, root, name: str, key: str, changes: str) -> None:
-    found.get_by_role("slider", name=name).focus()
-    after(page, root, lambda: page.keyboard.press(key), changes)
-
-
-def click(page, found, root, name: str, changes: str) -> None:
-    after(page, root, found.get_by_role("button", name=name, exact=True).click, changes)
-
-
-def drag(page, start: tuple, end: tuple) -> None:
-    page.mouse.move(*start)
-    page.mouse.down()
-    page.mouse.move(*end, steps=4)
-    page.mouse.up()
 
 
 # ---- the landscape of an energy

@@ -5,13 +5,12 @@ Most of it is proved on pages of one figure, made here; the built chapters must 
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 import torch
+from hands import after, click, number, press, values
 
-from physgen import explorables
 from physgen.kernels import philox
 from physgen.memorization import collapse, geometry
 
@@ -19,7 +18,6 @@ PLACES = {
     "collapse_plane": ("memorization", "collapse"),
     "manifold_spectrum": ("memorization", "geometry"),
 }
-ALT = "An interactive figure that stands alone on this page."
 SQUARE = [[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]
 POINTS = [[-1.6, 0.3], [-1.2, -0.9], [0.1, 1.4], [0.9, -0.2], [1.8, 0.7], [2.2, -1.9], [0.2, 0.1]]
 
@@ -54,59 +52,6 @@ def tape() -> tuple[dict, dict]:
         for b, branch in enumerate(params["branches"])
     }
     return params, joined | {"forward": params["forward"]}
-
-
-@pytest.fixture
-def staged(visit, tmp_path):
-    """Call `staged(module, params)` for (page, figure, its drawn root) on a page of this figure alone."""
-    visits = []
-
-    def make(module: str, params: dict, **kind):
-        v = visit(**kind)
-        visits.append(v)
-        body = explorables.html(module, params, ALT, "A caption.")
-        script = f'<script type="module">{explorables.static_script([module])}</script>'
-        path = tmp_path / f"{module}.html"
-        head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        path.write_text(f"{head}<title>One figure</title><body>{body}{script}", encoding="utf-8")
-        v.page.goto(path.as_uri())
-        v.page.wait_for_selector("figure[data-ready]", state="attached")
-        return v.page, v.page.locator("figure").first, v.page.locator(".pgx > div").first
-
-    yield make
-    for v in visits:
-        assert not v.trouble, v.trouble
-
-
-def number(root, name: str) -> float:
-    return float(root.get_attribute(f"data-{name}"))
-
-
-def values(root, name: str):
-    return json.loads(root.get_attribute(f"data-{name}"))
-
-
-def wait(page, root, name: str, before) -> None:
-    page.wait_for_function(
-        "([root, name, old]) => root.getAttribute(`data-${name}`) !== old",
-        arg=[root.element_handle(), name, before],
-    )
-
-
-def after(page, root, action, changes: str) -> None:
-    """Do it, and wait until the figure has followed."""
-    before = root.get_attribute(f"data-{changes}")
-    action()
-    wait(page, root, changes, before)
-
-
-def press(page, found, root, name: str, key: str, changes: str) -> None:
-    found.get_by_role("slider", name=name).focus()
-    after(page, root, lambda: page.keyboard.press(key), changes)
-
-
-def click(page, found, root, name: str, changes: str) -> None:
-    after(page, root, found.get_by_role("button", name=name, exact=True).click, changes)
 
 
 # ---- the plane of data

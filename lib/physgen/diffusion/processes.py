@@ -27,6 +27,7 @@ from scipy.linalg import eigvalsh_tridiagonal, expm, solve_continuous_lyapunov, 
 
 from physgen.checks import number as _number
 from physgen.checks import stream as _stream
+from physgen.energies.energy_models import relative_entropy
 
 __all__ = [
     "FokkerPlanck",
@@ -808,23 +809,6 @@ def gibbs_density(
             f"potential: got {_got(v)}; expected a finite value at each of the {len(grid)} points"
         )
     return _normalised(-v / temperature, grid)
-
-
-def relative_entropy(p: torch.Tensor, q: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """KL(p ‖ q) = ∫ p ln(p/q) in nats for densities (n,) on a grid, trapezoidal rule; infinite where q = 0 < p.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit or a density is negative.
-
-    Notes
-    -----
-    Claim PRO-01: along a Fokker–Planck equation with stationary law q it decreases at the rate T ∫ p |∇ ln(p/q)|².
-    """
-    grid = _ascending(grid, "grid")
-    p, q = _density(p, grid), _density(q, grid, "q")
-    return torch.trapezoid(torch.special.xlogy(p, p) - torch.special.xlogy(p, q), grid)
 
 
 # ------------------------------------------------------------------------------------------------- how long it takes

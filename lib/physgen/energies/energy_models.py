@@ -51,7 +51,6 @@ __all__ = [
     "gaussian_projection",
     "gibbs",
     "gradient_descent",
-    "information_gain",
     "langevin",
     "likelihood_gradient",
     "log_partition",
@@ -61,6 +60,7 @@ __all__ = [
     "probability_flow_log_density",
     "quadratic_energy",
     "rate_distortion",
+    "relative_entropy",
     "reverse_water_filling",
     "three_families",
     "variational_free_energy",
@@ -385,7 +385,7 @@ def gibbs(energy, grid: torch.Tensor, beta: float, log_prior=None) -> torch.Tens
     return torch.softmax(log_w, -1) / _widths(grid)
 
 
-def information_gain(q: torch.Tensor, p: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+def relative_entropy(q: torch.Tensor, p: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """KL(q‖p) = ∫ q log(q/p) in nats: what is learned when the belief p becomes q. Trapezoidal rule; ∞ if p = 0 where q is not.
 
     Parameters
@@ -403,7 +403,8 @@ def information_gain(q: torch.Tensor, p: torch.Tensor, grid: torch.Tensor) -> to
 
     Notes
     -----
-    Claim LEC-23. For densities of a process: `diffusion.processes.relative_entropy`.
+    Claim LEC-23: the information gained. Claim PRO-01: along a Fokker–Planck equation with stationary law p it falls at the rate
+    T ∫ q |∇ ln(q/p)|².
     """
     grid = _grid(grid)
     q, p = _where_it_lives(_density(q, grid, "q")), _density(p, grid, "p")
@@ -748,7 +749,7 @@ def gaussian_projection(log_density: torch.Tensor, grid: torch.Tensor, reverse: 
     mean = torch.trapezoid(p * grid, grid)
     std = torch.trapezoid(p * (grid - mean).square(), grid).sqrt()
     if not reverse:
-        entropy = -information_gain(p, torch.ones_like(p), grid)
+        entropy = -relative_entropy(p, torch.ones_like(p), grid)
         return Projection(float(mean), float(std), float(0.5 * (LOG_2PI + 1) + std.log() - entropy))
     x, u = grid.numpy(), (energy + log_z).numpy()
     width = _widths(grid).numpy()

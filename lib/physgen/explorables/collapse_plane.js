@@ -98,7 +98,6 @@ const timeText = (t) => fixed(t, t < 0.1 ? 3 : 2);
 // ---- what is seen
 
 const PLANE_CSS = `
-.pgx .pgx-probe { cursor: grab; touch-action: none; outline-offset: 0; }
 .pgx-ground { cursor: crosshair; touch-action: manipulation; }
 `;
 const WEIGHT = { stroke: color(2), "stroke-linecap": "round" };
@@ -110,21 +109,8 @@ function planeView(host, state, { move, tap }) {
   const coarse = h("canvas", { width: CELLS, height: CELLS });
   const place = Array.from({ length: CELLS }, (_, i) => REACH * ((2 * i + 1) / CELLS - 1));
   const ground = h("rect", { class: "pgx-ground", fill: "transparent" });
-  const handle = h("g", { class: "pgx-probe", role: "slider", tabindex: 0, "aria-label": "probe; arrow keys move it", "aria-valuemin": -REACH, "aria-valuemax": REACH },
-    h("circle", { r: 16, fill: "transparent" }), h("path", { d: "M0 -9L9 0L0 9L-9 0z", fill: color(4), stroke: color("paper"), "stroke-width": 2 }));
+  const { handle, toPoint } = planeHandle(picture, { name: "probe", reach: REACH, at: () => state.probe, move });
   picture.top.append(ground, handle);
-  const toPoint = ({ clientX, clientY }) => {
-    const { left, top } = picture.svg.getBoundingClientRect(), { box } = picture;
-    return [REACH * ((2 * (clientX - left - box.left)) / box.width - 1), REACH * (1 - (2 * (clientY - top - box.top)) / box.height)];
-  };
-  drag(handle, () => handle.focus({ preventScroll: true }), (event) => move(toPoint(event)));
-  handle.addEventListener("keydown", (event) => {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
-    if (!dx && !dy) return;
-    event.preventDefault();
-    const step = event.shiftKey ? 0.25 : 0.05;
-    move([state.probe[0] + step * dx, state.probe[1] + step * dy]);
-  });
   ground.addEventListener("click", (event) => tap(toPoint(event), (28 * REACH) / picture.box.width));
   const layout = () => {
     const axis = (label) => ({ range: [-REACH, REACH], label });

@@ -38,6 +38,7 @@ const CSS = `
 .pgx dl.pgx-readings dt, .pgx dl.pgx-readings dd { margin: 0; font-weight: 400; }
 .pgx-readings dd { min-width: 3em; font-variant-numeric: tabular-nums; }
 .pgx-canvas { position: absolute; }
+.pgx .pgx-handle { cursor: grab; touch-action: none; outline-offset: 0; }
 .pgx-track { position: relative; flex: 1; height: 14px; min-width: 4rem; background: var(--x-grid); border-radius: 2px; }
 .pgx-track > i { position: absolute; top: 0; bottom: 0; border-radius: 2px; background: var(--x-1); }
 .pgx-number { font-variant-numeric: tabular-nums; min-width: 3.4em; text-align: right; }
@@ -174,13 +175,14 @@ function chart(host, { alt, role = "img" }) {
   const top = h("g");
   const svg = h("svg", { class: "pgx-chart", role, "aria-label": alt }, axes, marks, top);
   host.append(svg);
-  const self = { svg, marks, top, box: null, X: null, Y: null };
+  const self = { svg, marks, top, box: null, ranges: null, X: null, Y: null };
   self.layout = ({ x, y, height = 260, grid = true, left: margin = 0 }) => {
     const width = Math.max(host.clientWidth, 200);
     const xTicks = ticks(x.range, width / 80);
     const yTicks = ticks(y.range, height / 45);
     const left = Math.max(margin, 30 + 7 * Math.max(...yTicks.map((tick) => tick.text.length)));
     const box = (self.box = { left, top: 8, width: width - left - 14, height: height - 54 });
+    self.ranges = [x.range, y.range];
     self.X = (value) => box.left + ((value - x.range[0]) / (x.range[1] - x.range[0])) * box.width;
     self.Y = (value) => box.top + (1 - (value - y.range[0]) / (y.range[1] - y.range[0])) * box.height;
     // The clip leaves room for a marker that sits on an axis.
@@ -287,6 +289,25 @@ function drag(node, from, to = from) {
   });
   node.addEventListener("pointermove", (event) => { if (held) to(event); });
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => { held = false; });
+}
+
+/** A diamond on the square plane |x|, |y| ≤ `reach` of a chart, dragged or moved by the arrow keys: `move([x, y])`. It stands `at()`. */
+function planeHandle(picture, { name, reach, at, move }) {
+  const handle = h("g", { class: "pgx-handle", role: "slider", tabindex: 0, "aria-label": `${name}; arrow keys move it`, "aria-valuemin": -reach, "aria-valuemax": reach },
+    h("circle", { r: 16, fill: "transparent" }), h("path", { d: "M0 -9L9 0L0 9L-9 0z", fill: color(4), stroke: color("paper"), "stroke-width": 2 }));
+  const toPoint = ({ clientX, clientY }) => {
+    const { left, top } = picture.svg.getBoundingClientRect(), { box } = picture;
+    return [reach * ((2 * (clientX - left - box.left)) / box.width - 1), reach * (1 - (2 * (clientY - top - box.top)) / box.height)];
+  };
+  drag(handle, () => handle.focus({ preventScroll: true }), (event) => move(toPoint(event)));
+  handle.addEventListener("keydown", (event) => {
+    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
+    if (!dx && !dy) return;
+    event.preventDefault();
+    const [x, y] = at(), step = event.shiftKey ? 0.25 : 0.05;
+    move([x + step * dx, y + step * dy]);
+  });
+  return { handle, toPoint };
 }
 
 /** One of several `options`, {name: text or element}, by radio buttons. */

@@ -99,28 +99,14 @@ function sentence({ rule, factor, k, distance, from }) {
 // ---- what is seen
 
 const FLOW = stroke("ink", null, 1.2), FACTOR = stroke("ink", "1 4", 1.8);
-const PLAY_CSS = ".pgx .pgx-start { cursor: grab; touch-action: none; }";
 
 /** The plane of the players: arrows, the flow, the steps, and the start, which is dragged or moved by the arrow keys. */
 function planeView(host, state, move) {
   const picture = chart(host, { alt: "plane of the generator's θ and the discriminator's w", role: "group" });
   const paint = underlay(host, "arrows of the vector field, turning about the equilibrium");
-  const handle = h("g", { class: "pgx-start", role: "slider", tabindex: 0, "aria-label": "start; arrow keys move it", "aria-valuemin": -REACH, "aria-valuemax": REACH },
-    h("circle", { r: 16, fill: "transparent" }), h("path", { d: "M0 -9L9 0L0 9L-9 0z", fill: color(4), stroke: color("paper"), "stroke-width": 2 }));
+  const { handle } = planeHandle(picture, { name: "start", reach: REACH, at: () => state.start, move });
   const centre = h("path", { ...stroke("ink") }), now = h("circle", { r: 6, stroke: color("paper"), "stroke-width": 1.5 });
   picture.top.append(centre, now, handle);
-  const toPoint = ({ clientX, clientY }) => {
-    const { left, top } = picture.svg.getBoundingClientRect(), { box } = picture;
-    return [REACH * ((2 * (clientX - left - box.left)) / box.width - 1), REACH * (1 - (2 * (clientY - top - box.top)) / box.height)];
-  };
-  drag(handle, () => handle.focus({ preventScroll: true }), (event) => move(toPoint(event)));
-  handle.addEventListener("keydown", (event) => {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
-    if (!dx && !dy) return;
-    event.preventDefault();
-    const step = event.shiftKey ? 0.25 : 0.05;
-    move([state.start[0] + step * dx, state.start[1] + step * dy]);
-  });
   const layout = () => {
     const spec = { x: { range: [-REACH, REACH], label: "generator $\\theta$" }, y: { range: [-REACH, REACH], label: "discriminator $w$" }, grid: false };
     picture.layout(spec);
@@ -234,7 +220,7 @@ function render({ model, el }) {
   ]);
   const bar = (...parts) => h("div", { class: "pgx-bar" }, ...parts);
   root.append(
-    h("style", {}, PLAY_CSS), bar(game.el), bar(rule.el),
+    bar(game.el), bar(rule.el),
     h("div", { class: "pgx-row" }, h("div", { class: "pgx-panel" }, host, marks, bar(step.el, penalty.el)), h("div", { class: "pgx-panel" }, ...distances.parts, bar(seen.el, play, reset))),
     status.el, numbers.el,
   );
