@@ -39,14 +39,30 @@ def threshold(beta: float) -> int:
     return 2**32 if p > 1 - 2.0**-33 else math.floor(2**32 * p)
 
 
-def _open_bonds(seed: int, step: int, theta: int, spins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, L1, L2) bool: the open bonds of equal spins, to the right and down."""
+def _open_bonds(seed: int, step: int, theta, spins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, L1, L2) bool: the open bonds of equal spins, to the right and down; theta is a pair, too."""
     (lattices, *shape), n = spins.shape, math.prod(spins.shape[1:])
     rows = torch.arange(lattices, device=spins.device)[:, None]
     streams = torch.arange(1, 1 + (n + 1) // 2, device=spins.device)
     words = philox.definition(seed, step & LOW, step >> 32, rows, streams)  # (4, B, ⌈N/2⌉)
     words = words.unflatten(0, (2, 2)).permute(1, 2, 3, 0).flatten(2)[:, :, :n].unflatten(2, shape)
-    return tuple((words[k] < theta) & (spins == spins.roll(-1, 2 - k)) for k in range(2))
+    return tuple((words[k] < theta[k]) & (spins == spins.roll(-1, 2 - k)) for k in range(2))
+
+
+def cluster_of_step(seed: int, step: int, theta, spins: torch.Tensor) -> torch.Tensor:
+    """(B, L1, L2) bool: the cluster of a step. `spins` may be of any dtype; theta = (right, down) are thresholds
+    of the bonds, numbers or (B, L1, L2).
+    """
+    lattices, rows, columns = spins.shape
+    sites = torch.arange(rows * columns, device=spins.device).view(rows, columns)
+    words = philox.definition(seed, step & LOW, step >> 32, torch.arange(lattices, device=spins.device), 0)
+    right, down = _open_bonds(seed, step, theta, spins)
+    found, cluster = None, sites == ((words[0] * rows * columns) >> 32)[:, None, None]
+    while found is None or not torch.equal(found, cluster):
+        found = cluster
+        cluster = found | (found & right).roll(1, 2) | (found.roll(-1, 2) & right)
+        cluster = cluster | (cluster & down).roll(1, 1) | (cluster.roll(-1, 1) & down)
+    return cluster
 
 
 @kernel
@@ -88,17 +104,10 @@ def wolff(
     the CPU, one lattice a thread. On a GPU the definition runs, which spreads the clusters of all lattices by
     a site at a time.
     """
-    (lattices, rows, columns), s, theta = spins.shape, spins, threshold(beta)
-    sizes = spins.new_empty((lattices, clusters), dtype=torch.int64)
-    sites = torch.arange(rows * columns, device=s.device).view(rows, columns)
+    s, theta = spins, threshold(beta)
+    sizes = spins.new_empty((len(spins), clusters), dtype=torch.int64)
     for t in range(first_step, first_step + clusters):
-        words = philox.definition(seed, t & LOW, t >> 32, torch.arange(lattices, device=s.device), 0)
-        right, down = _open_bonds(seed, t, theta, s)
-        found, cluster = None, sites == ((words[0] * rows * columns) >> 32)[:, None, None]
-        while found is None or not torch.equal(found, cluster):
-            found = cluster
-            cluster = found | (found & right).roll(1, 2) | (found.roll(-1, 2) & right)
-            cluster = cluster | (cluster & down).roll(1, 1) | (cluster.roll(-1, 1) & down)
+        cluster = cluster_of_step(seed, t, (theta, theta), s)
         s, sizes[:, t - first_step] = torch.where(cluster, -s, s), cluster.sum((1, 2))
     return s.clone(), sizes
 
@@ -134,21 +143,28 @@ def _inputs(spins, beta, clusters, seed, first_step) -> dict:
 # are known early, and the processor works on several at once. A byte holds all that the search asks of a site.
 # Its bonds are drawn with those of a strip of neighbours in one loop, which vectorises, when the search first
 # needs one of them: words drawn alone would cost more than the search.
+#
+# Where bonds have thresholds of their own, those stand as the words come: `each`, (lattices, strips, 4, STRIP / 2),
+# the thresholds of words k of the streams in row k. Else `each` is None, for which numba compiles a search that never
+# asks: loading equal thresholds from a table costs a tenth of the time.
 
 UP, RIGHT, DOWN, FIRST, LAST = 1, 2, 4, 8, 16  # bits: the spin is +1; open bonds; first and last of its row
 STRIP = 64  # sites
 
 
 @numba_function
-def draw(sites, strip, k0, k1, c0, c1, c2, theta):
-    """Set the bits of the open bonds of a strip."""
+def draw(sites, strip, k0, k1, c0, c1, c2, theta, each=None):
+    """Set the bits of the open bonds of a strip; each: (strips, 4, STRIP / 2) or None."""
     start, first = strip * uint64(STRIP), uint32(strip * uint64(STRIP // 2)) + uint32(1)
     part = sites[start : start + uint64(STRIP)]
     right, down, closed, kept = uint8(RIGHT), uint8(DOWN), uint8(0), uint8(UP | FIRST | LAST)
     for j in range(STRIP // 2):
         w0, w1, w2, w3 = rounds(k0, k1, c0, c1, c2, uint32(first + uint32(j)))
-        even = (right if w0 < theta else closed) | (down if w1 < theta else closed)
-        odd = (right if w2 < theta else closed) | (down if w3 < theta else closed)
+        t0, t1, t2, t3 = theta, theta, theta, theta
+        if each is not None:
+            t0, t1, t2, t3 = each[strip, 0, j], each[strip, 1, j], each[strip, 2, j], each[strip, 3, j]
+        even = (right if w0 < t0 else closed) | (down if w1 < t1 else closed)
+        odd = (right if w2 < t2 else closed) | (down if w3 < t3 else closed)
         part[2 * j], part[2 * j + 1] = (part[2 * j] & kept) | even, (part[2 * j + 1] & kept) | odd
 
 
@@ -164,13 +180,14 @@ def join(sites, queue, tail, i, bond, other):
 
 
 @numba_function
-def _flip(lattices, n, columns, sizes, theta, key, first_step, start, stop):  # lattices: (B, N + padding)
+def _flip(lattices, n, columns, sizes, theta, each, key, first_step, start, stop):
+    # lattices: (B, N + padding), bytes
     n, columns, theta = uint64(n), uint64(columns), uint64(theta)
     k0, k1, one, width = uint32(key[0]), uint32(key[1]), uint64(1), uint64(STRIP)
     queue = np.empty(n + one, np.uint32)
     drawn, count = np.zeros(lattices.shape[1] // STRIP, np.int64), 0  # for which cluster a strip was drawn
     for b in range(start, stop):
-        sites = lattices[b]
+        sites, own = lattices[b], None if each is None else each[b]
         for u in range(sizes.shape[1]):
             count += 1
             t = uint64(first_step + u)
@@ -190,7 +207,7 @@ def _flip(lattices, n, columns, sizes, theta, key, first_step, start, stop):  # 
                 down = i + columns - (n if i + columns >= n else uint64(0))
                 for strip in (i // width, left // width, up // width):
                     if drawn[strip] != count:
-                        draw(sites, strip, k0, k1, c0, c1, c2, theta)
+                        draw(sites, strip, k0, k1, c0, c1, c2, theta, own)
                         drawn[strip] = count
                 here = sites[i]
                 tail = join(sites, queue, tail, right, here >> uint8(1), other)
@@ -200,15 +217,23 @@ def _flip(lattices, n, columns, sizes, theta, key, first_step, start, stop):  # 
             sizes[b, u] = tail
 
 
-@wolff.backend("numba", needs=("numba",))
-def _wolff_numba(spins, beta, clusters, seed, first_step):
-    lattices, rows, columns = spins.shape
+def search(up, theta: int, each, clusters: int, seed: int, first_step: int) -> tuple:
+    """Flip clusters of `up`, (B, L1, L2) bool, true where the spin is +1, in numba: `up` as uint8, and the sizes.
+    each: the thresholds of all bonds, uint64 (B, strips, 4, STRIP / 2), or None, and all are theta.
+    """
+    lattices, rows, columns = up.shape
     n, key = rows * columns, (seed & LOW, seed >> 32)
     sizes = torch.empty((lattices, clusters), dtype=torch.int64)
-    sites = (spins > 0).to(torch.uint8)
+    sites = up.to(torch.uint8)
     sites[:, :, 0] |= FIRST
     sites[:, :, -1] |= LAST
     sites = F.pad(sites.view(lattices, n), (0, -n % STRIP))
-    run = partial(_flip, sites.numpy(), n, columns, sizes.numpy(), threshold(beta), key, first_step)
+    run = partial(_flip, sites.numpy(), n, columns, sizes.numpy(), theta, each, key, first_step)
     over_rows(run, lattices, sizes.numel() * n)
-    return (2 * (sites[:, :n] & UP).to(torch.int8) - 1).view(spins.shape), sizes
+    return (sites[:, :n] & UP).view(up.shape), sizes
+
+
+@wolff.backend("numba", needs=("numba",))
+def _wolff_numba(spins, beta, clusters, seed, first_step):
+    up, sizes = search(spins > 0, threshold(beta), None, clusters, seed, first_step)
+    return 2 * up.to(torch.int8) - 1, sizes
