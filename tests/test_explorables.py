@@ -68,6 +68,9 @@ LAYERS = {
     "log_density": packed(3 * 4 * 2),
     "log_map": packed(3 * 2 * 2),
 }
+ZOOM = {"exact": {"T": [2.0, 2.4], "u": [-1.7456, -1.2], "M": [0.9113, 0.0]}, "size": 16, "blocks": [1, 2, 4]}
+DENOISE = {"signal": [0.0] * 8 + [1.0] * 8, "noisy": [0.1, -0.1] * 8, "sigma": 0.1}
+MEASURED = {"K1": [0.4, 0.3], "K2": [0.0, 0.1], "error1": [0.01, 0.01], "name": "$T = 2.5$"}
 PARAMS = {
     "collapse_plane": {"points": [[-1.5, 0.0], [1.5, 0.0], [0.5, 2.5]]},
     "energy_landscape": LANDSCAPE,
@@ -81,6 +84,9 @@ PARAMS = {
     "reverse_diffusion": REVERSE,
     "symmetry_breaking": {"norm": 4, "variance": 0.25},
     "curie_weiss": {"beta": 1.2, "d": 50},
+    "lattice_zoom": ZOOM,
+    "rg_flow": {"map": "wilson", "starts": {"wilson": [0.38, 0.0], "kadanoff": 0.5}, "paths": [MEASURED]},
+    "threshold": DENOISE,
 }
 
 
@@ -479,6 +485,66 @@ def test_the_figures_of_energies_and_flows_refuse_a_parameter_out_of_range_by_na
     named = {"layers": "grid", "lines": "grid", "nodes": "grid", "samples": "points", "resolution": "log_map"}
     where = named[key] if isinstance(value, int) and value in (3, 4, 5) and key in named else key
     with pytest.raises(ValueError, match=f"^{where}: got .*; expected"):
+        explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
+
+
+BAD_SCALES = {
+    "lattice_zoom": {
+        "exact": [
+            None,
+            {"T": [2.0, 2.4]},
+            {"T": [2.4, 2.0], "u": [-1.0, -1.2], "M": [0.0, 0.0]},
+            {"T": [0.0, 2.0], "u": [-2.0, -1.2], "M": [1.0, 0.0]},
+            {"T": [2.0, 2.4], "u": [-1.7], "M": [0.9, 0.0]},
+        ],
+        "size": [2, 514, 16.0],
+        "blocks": [[1, 2], [1, 2, 3], [2, 1, 4], [1, 2, 32], [0, 1, 2], [1.0, 2.0, 4.0], None],
+        "model": ["potts", None],
+        "T": [1.9, 2.5],
+        "beta": [0.3, 1.1],
+        "start": ["warm", None],
+        "cut": ["none"],
+        "rounds": [-1, 0.5],
+        "sweeps": [-1, 0.5],
+        "per_frame": [0, 11, 2.0],
+        "running": [1, None],
+        "seed": [-1, 2**53],
+    },
+    "rg_flow": {
+        "map": ["exact", None],
+        "starts": [None, {"ising": 0.4}, {"kadanoff": 1.1}, {"wilson": [0.3]}, {"wilson": [0.7, 0.0]}],
+        "paths": [
+            None,
+            [{"K1": [0.4]}],
+            [{"K1": [0.4], "K2": [0.0, 0.1]}],
+            [{"K1": [], "K2": []}],
+            [MEASURED | {"error1": [0.01, -0.01]}],
+            [MEASURED | {"error2": [0.01]}],
+            [MEASURED | {"error1": None}],
+            [MEASURED | {"name": 2.5}],
+            [MEASURED] * 13,
+        ],
+        "steps": [4, 61, 10.0],
+        "taken": [-1, 25, 1.5],
+    },
+    "threshold": {
+        "signal": [None, [0.0] * 8, [0.0] * 24, [[0.0] * 16]],
+        "noisy": [None, [0.0] * 32],
+        "sigma": [0, -1, None],
+        "filter": [None, [1.0], [1.0, 1.0], [0.7, 0.7, 0.1, 0.1]],
+        "T": [-0.1, 0.4],
+        "rule": ["firm", None],
+        "levels": [0, 5, 1.5],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [(name, k, v) for name, bad in BAD_SCALES.items() for k, values in bad.items() for v in values],
+)
+def test_the_figures_of_scales_refuse_a_parameter_out_of_range_by_name(name, key, value):
+    with pytest.raises(ValueError, match=f"^{key}: got .*; expected"):
         explorables.html(name, PARAMS[name] | {key: value}, "alt", "caption")
 
 

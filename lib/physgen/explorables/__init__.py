@@ -2,8 +2,8 @@
 
 `recall` and `phase_diagram` serve the chapters on memories, `reverse_diffusion`, `symmetry_breaking` and
 `curie_weiss` those on diffusion and its exact solutions, `collapse_plane`, `manifold_spectrum` and `image_tape`
-those on memorization, `energy_landscape`, `gan_portrait` and `flow_layers` those on energies and flows, `plot`
-every figure made by `physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it
+those on memorization, `energy_landscape`, `gan_portrait` and `flow_layers` those on energies and flows, `threshold`,
+`rg_flow` and `lattice_zoom` those on scales, `plot` every figure made by `physgen.explore`. A module is `export default { render({ model, el }) }` and finds what it
 needs in `common.js`, whose text stands in front of it. The parameters of a figure travel in the metadata of the
 cell's output: they may differ in the last digit between machines; the text that a reader (and the comparison of
 notebooks) sees does not.
@@ -34,12 +34,15 @@ NAMES = (
     "flow_layers",
     "gan_portrait",
     "image_tape",
+    "lattice_zoom",
     "manifold_spectrum",
     "phase_diagram",
     "plot",
     "recall",
     "reverse_diffusion",
+    "rg_flow",
     "symmetry_breaking",
+    "threshold",
 )
 LINES = ("spin_glass", "spinodal", "first_order", "mixture", "almeida_thouless")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -158,6 +161,17 @@ def show(name: str, params: dict, *, alt: str, caption: str, view=None) -> None:
         `gan_portrait` may take ``start`` (θ and w, at most 2.6), ``game`` (dirac, gaussian or linear), ``variance`` (of
         the Gaussian), ``penalty``, ``h``, ``steps`` (10 to 400), ``rule`` (simultaneous, alternating, extragradient or
         optimistic).
+        `lattice_zoom` takes ``exact``, a table of ascending temperatures ``T`` with the energy per site ``u`` and the
+        magnetisation ``M`` of the infinite Ising lattice (the slider has its rows, among them T_c, best), and may take ``size``
+        (even, 4 to 512), ``blocks`` (three ascending divisors of it), ``model`` (ising or phi4), ``T`` (the nearest row is
+        taken), ``beta`` (0.4 to 1), ``start`` (hot or cold), ``rounds`` (a cluster and a sweep each, forgotten) and then ``sweeps`` (which
+        count in the averages) made before the reader comes, ``per_frame`` (sweeps, 1 to 10), ``running``, ``cut`` (whole or window), ``seed``.
+        `threshold` takes ``signal`` and ``noisy``, 2^J numbers each (16 to 4096), ``sigma``, and may take ``T`` (in the units of the
+        signal; σ√(2 log d) otherwise), ``rule`` (soft or hard), ``filter`` (the averaging filter, of
+        `physgen.kernels.wavelet.filters`; Haar's otherwise), ``levels``.
+        `rg_flow` may take ``map`` (decimation, wilson or kadanoff), ``starts`` (a dict of the first point (K, h), (K₁, K₂) or K of
+        each), ``steps`` (at most, 5 to 60), ``taken`` (of them, when the reader comes) and ``paths``, measured (K₁, K₂) of blocked samples: dicts of ``K1``, ``K2`` and, if
+        wanted, ``error1``, ``error2`` and ``name``.
     alt, caption : str
         The text alternative, and one or two sentences under the figure.
     view : ipywidgets.DOMWidget, optional
@@ -558,12 +572,79 @@ def _check_gan_portrait(params: dict) -> None:
         "game": ("dirac", "gaussian", "linear"),
         "rule": ("simultaneous", "alternating", "extragradient", "optimistic"),
     }
-    for key, names in choices.items():
-        _expect(params, key, params.get(key, names[0]) in names, f"one of {', '.join(names)}")
+    _expect_choices(params, choices)
     _expect_number(params, "variance", 0.01, 4)
     _expect_number(params, "penalty", 0, 2)
     _expect_number(params, "h", 0.05, 2)
     _expect_number(params, "steps", 10, 400, whole=True)
+
+
+def _check_lattice_zoom(params: dict) -> None:
+    exact, blocks, size = params.get("exact"), params.get("blocks", [1, 4, 16]), params.get("size", 256)
+    good = isinstance(exact, dict) and all(_is_curve(exact.get(key)) for key in ("T", "u", "M"))
+    good = good and len(exact["T"]) == len(exact["u"]) == len(exact["M"])
+    good = good and exact["T"][0] > 0 and all(a < b for a, b in pairwise(exact["T"]))
+    _expect(params, "exact", good, "ascending T > 0, and u and M for each, at least 2")
+    _expect_number(params, "size", 4, 512, whole=True)
+    good = isinstance(blocks, list) and len(blocks) == 3 and all(_is_index(b, size + 1) and b for b in blocks)
+    good = good and size % 2 == 0 and all(size % b == 0 for b in blocks) and blocks == sorted(set(blocks))
+    _expect(params, "blocks", good, f"three ascending divisors of the even size, {size}")
+    _expect_number(params, "T", exact["T"][0], exact["T"][-1])
+    _expect_number(params, "beta", 0.4, 1)
+    for key in ("rounds", "sweeps"):
+        _expect_number(params, key, 0, 1_000_000, whole=True)
+    _expect_number(params, "per_frame", 1, 10, whole=True)
+    _expect_number(params, "seed", 0, 2**53 - 1, whole=True)
+    _expect(params, "running", isinstance(params.get("running", True), bool), "true or false")
+    choices = {"model": ("ising", "phi4"), "start": ("hot", "cold"), "cut": ("whole", "window")}
+    _expect_choices(params, choices)
+
+
+def _check_threshold(params: dict) -> None:
+    signal, noisy, taps = (params.get(key) for key in ("signal", "noisy", "filter"))
+    good = _is_curve(signal) and 16 <= len(signal) <= 4096 and len(signal) & (len(signal) - 1) == 0
+    _expect(params, "signal", good, "2^J numbers, 16 to 4096")
+    good = _is_curve(noisy) and len(noisy) == len(signal)
+    _expect(params, "noisy", good, f"{len(signal)} numbers, one for each of the signal")
+    good = _is_number(params.get("sigma")) and params["sigma"] > 0
+    _expect(params, "sigma", good, "a number > 0")
+    if "filter" in params:
+        good = _is_curve(taps) and len(taps) % 2 == 0 and len(taps) <= 16
+        good = good and all(
+            abs(sum(a * b for a, b in zip(taps, taps[k:], strict=False)) - (k == 0)) < 1e-6
+            for k in range(0, len(taps), 2)
+        )
+        _expect(params, "filter", good, "an even number of taps, orthonormal to their even shifts")
+    _expect_number(params, "T", 0, 1.5 * params["sigma"] * math.sqrt(2 * math.log(len(signal))))
+    _expect_number(params, "levels", 1, len(signal).bit_length() - 1, whole=True)
+    _expect_choices(params, {"rule": ("soft", "hard")})
+
+
+def _check_rg_flow(params: dict) -> None:
+    reach = {"decimation": ((0, 2), (-1.2, 1.2)), "wilson": ((0, 0.6), (-0.1, 0.42)), "kadanoff": ((0, 1),)}
+    _expect_choices(params, {"map": tuple(reach)})
+    starts, paths = params.get("starts", {}), params.get("paths", [])
+    good = isinstance(starts, dict) and set(starts) <= set(reach)
+    for name, start in starts.items() if good else ():
+        point = start if isinstance(start, list) else [start]
+        good = good and len(point) == len(reach[name])
+        good = good and all(
+            _is_number(v) and low <= v <= high for v, (low, high) in zip(point, reach[name], strict=True)
+        )
+    _expect(params, "starts", good, f"points under names out of {', '.join(reach)}, within {reach}")
+    good = isinstance(paths, list) and len(paths) <= 12 and all(_is_measured(path) for path in paths)
+    _expect(params, "paths", good, "at most 12 dicts of K1 and K2 (and error1, error2 >= 0), of one length")
+    _expect_number(params, "steps", 5, 60, whole=True)
+    _expect_number(params, "taken", 0, params.get("steps", 24), whole=True)
+
+
+def _is_measured(path) -> bool:
+    if not isinstance(path, dict) or not isinstance(path.get("name", ""), str) or not path.get("K1"):
+        return False
+    given = [path.get(key) for key in ("K1", "K2", "error1", "error2") if key in ("K1", "K2") or key in path]
+    errors = [v for key in ("error1", "error2") for v in path.get(key) or ()]
+    rows = all(isinstance(row, list) and all(map(_is_number, row)) for row in given)
+    return rows and len({len(row) for row in given}) == 1 and all(v >= 0 for v in errors)
 
 
 def _image_bytes(text) -> int:
@@ -596,11 +677,14 @@ CHECKS = {
     "energy_landscape": _check_energy_landscape,
     "flow_layers": _check_flow_layers,
     "gan_portrait": _check_gan_portrait,
+    "lattice_zoom": _check_lattice_zoom,
     "phase_diagram": _check_phase_diagram,
     "plot": lambda _: None,
     "recall": _check_recall,
     "reverse_diffusion": _check_reverse_diffusion,
+    "rg_flow": _check_rg_flow,
     "symmetry_breaking": _check_symmetry_breaking,
+    "threshold": _check_threshold,
 }
 
 
@@ -611,6 +695,12 @@ def _is_number(value) -> bool:
 def _expect(params: dict, key: str, holds, expected: str) -> None:
     if not holds:
         raise ValueError(f"{key}: got {params.get(key)!r}; expected {expected}")
+
+
+def _expect_choices(params: dict, choices: dict) -> None:
+    """Each optional, but if it is there, one of its names."""
+    for key, names in choices.items():
+        _expect(params, key, params.get(key, names[0]) in names, f"one of {', '.join(names)}")
 
 
 def _expect_number(params: dict, key: str, low: float, high: float, *, whole: bool = False) -> None:

@@ -167,7 +167,7 @@ function ticks(range, wanted) {
 
 /**
  * An empty chart in `host`: `layout(spec)` draws its axes anew; what the caller puts into `marks` (clipped) and `top` stays.
- * A range may fall, [3, 0]. Charts that stand above each other share an axis if they are given the same margin `left`.
+ * A range may fall, [3, 0]; y may bring its `ticks`, [{ value, text }]. Charts that stand above each other share an axis if they are given the same margin `left`.
  */
 function chart(host, { alt, role = "img" }) {
   const axes = h("g", { "aria-hidden": "true" });
@@ -179,7 +179,7 @@ function chart(host, { alt, role = "img" }) {
   self.layout = ({ x, y, height = 260, grid = true, left: margin = 0 }) => {
     const width = Math.max(host.clientWidth, 200);
     const xTicks = ticks(x.range, width / 80);
-    const yTicks = ticks(y.range, height / 45);
+    const yTicks = y.ticks ?? ticks(y.range, height / 45);
     const left = Math.max(margin, 30 + 7 * Math.max(...yTicks.map((tick) => tick.text.length)));
     const box = (self.box = { left, top: 8, width: width - left - 14, height: height - 54 });
     self.ranges = [x.range, y.range];
@@ -291,20 +291,21 @@ function drag(node, from, to = from) {
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => { held = false; });
 }
 
-/** A diamond on the square plane |x|, |y| ≤ `reach` of a chart, dragged or moved by the arrow keys: `move([x, y])`. It stands `at()`. */
-function planeHandle(picture, { name, reach, at, move }) {
+/** A diamond on the plane of a chart, dragged or moved by the arrow keys (`steps`: alone and with Shift): `move([x, y])`. It stands `at()`. */
+function planeHandle(picture, { name, reach, at, move, steps = [0.05, 0.25] }) {
   const handle = h("g", { class: "pgx-handle", role: "slider", tabindex: 0, "aria-label": `${name}; arrow keys move it`, "aria-valuemin": -reach, "aria-valuemax": reach },
     h("circle", { r: 16, fill: "transparent" }), h("path", { d: "M0 -9L9 0L0 9L-9 0z", fill: color(4), stroke: color("paper"), "stroke-width": 2 }));
   const toPoint = ({ clientX, clientY }) => {
-    const { left, top } = picture.svg.getBoundingClientRect(), { box } = picture;
-    return [reach * ((2 * (clientX - left - box.left)) / box.width - 1), reach * (1 - (2 * (clientY - top - box.top)) / box.height)];
+    const { left, top } = picture.svg.getBoundingClientRect(), { box, ranges } = picture;
+    const parts = [(clientX - left - box.left) / box.width, 1 - (clientY - top - box.top) / box.height];
+    return ranges.map(([from, to], axis) => from + (to - from) * parts[axis]);
   };
   drag(handle, () => handle.focus({ preventScroll: true }), (event) => move(toPoint(event)));
   handle.addEventListener("keydown", (event) => {
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
     if (!dx && !dy) return;
     event.preventDefault();
-    const [x, y] = at(), step = event.shiftKey ? 0.25 : 0.05;
+    const [x, y] = at(), step = steps[event.shiftKey ? 1 : 0];
     move([x + step * dx, y + step * dy]);
   });
   return { handle, toPoint };
