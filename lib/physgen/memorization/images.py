@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 DATA = Path(__file__).resolve().parents[3] / "book" / "data"
-SETS = ("mnist", "fashion", "digits")
+SETS = ("mnist", "fashion", "digits", "photographs")
 CONVENTIONS = ("centred", "signed", "unit")
 
 
@@ -114,7 +114,8 @@ def _read(name: str) -> tuple[dict, bytes]:
 def load(
     name: str, classes: tuple[int, ...] | None = None, pixels: str = "centred", pool: int = 1
 ) -> ImageSet:
-    """Images of the book: `mnist` (digits 1, 3, 8), `fashion` (T-shirt 0, shirt 6, ankle boot 9) or `digits` (8 × 8, all ten).
+    """Images of the book: `mnist` (digits 1, 3, 8), `fashion` (T-shirt 0, shirt 6, ankle boot 9), `digits` (8 × 8, all ten) or
+    `photographs` (256 × 256, for `physgen.scales.photographs`, each a class of its own).
 
     Parameters
     ----------

@@ -229,6 +229,7 @@ def train(
     checkpoint: Path | str | None = None,
     every: int = 250,
     watch: Callable[[UNet], dict] | None = None,
+    loss: Callable[[nn.Module, torch.Tensor, torch.Generator], torch.Tensor] = velocity_loss,
 ) -> Training:
     """Teach the network to predict v, by Adam, and average its weights over the last steps.
 
@@ -256,6 +257,8 @@ def train(
     watch : callable, optional
         Called with the averaged network for each entry; the dictionary of numbers that it gives becomes part of it. It must draw from
         generators of its own.
+    loss : callable
+        loss(model, rows of a batch, generator), a scalar; another one trains another kind of network.
 
     Returns
     -------
@@ -270,7 +273,7 @@ def train(
     -----
     Ho, Jain, Abbeel (2020); Salimans, Ho (2022). Claims NET-03, NET-07.
     """
-    images = _images(images, "images", model.side**2)
+    images = _images(images, "images", model.side**2 if isinstance(model, UNet) else None)
     steps, batch, every = count(steps, "steps"), count(batch, "batch"), count(every, "every")
     rate, own = number(rate, "rate", 0, strict=True), stream(generator)
     average = copy.deepcopy(model).requires_grad_(False)
@@ -286,7 +289,7 @@ def train(
     for step in tqdm(ahead, "training", steps, delay=2, disable=quiet, initial=done):
         fall = (1 + math.cos(math.pi * step / steps)) / 2 if decay else 1
         adam.param_groups[0]["lr"] = rate * min(1, step / 100) * fall
-        total += _adam_step(model, adam, images, batch, own)
+        total += _adam_step(model, adam, images, batch, own, loss)
         with torch.no_grad():
             torch._foreach_lerp_([*average.parameters()], [*model.parameters()], max(1e-3, 10 / (step + 100)))
         if step % every == 0 or step == steps:
@@ -298,14 +301,14 @@ def train(
     return Training(average.eval(), history, seconds)
 
 
-def _adam_step(model: UNet, adam: torch.optim.Adam, images: torch.Tensor, batch: int, own) -> float:
+def _adam_step(model, adam: torch.optim.Adam, images: torch.Tensor, batch: int, own, loss) -> float:
     chosen = torch.randint(len(images), (batch,), generator=own)
-    loss = velocity_loss(model, images[chosen.to(images.device)], own)
+    value = loss(model, images[chosen.to(images.device)], own)
     adam.zero_grad()
-    loss.backward()
+    value.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     adam.step()
-    return loss.item()
+    return value.item()
 
 
 def _fingerprint(x: torch.Tensor) -> str:
@@ -560,6 +563,11 @@ def save_weights(model: UNet, path: Path | str) -> dict:
         Shape of the network, number of its parameters, and the hash of the file: what `load_weights` looks for in the JSON beside it,
         under ``values`` and there ``network``, with the provenance that `physgen.results.save` gives it.
     """
+    return {"side": model.side, "channels": list(model.channels), **write_weights(model, path)}
+
+
+def write_weights(model: nn.Module, path: Path | str) -> dict:
+    """The part of `save_weights` that any network needs: writes the file, returns the number of parameters and the hash."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save({k: v.half().contiguous().cpu() for k, v in model.state_dict().items()})
@@ -567,8 +575,6 @@ def save_weights(model: UNet, path: Path | str) -> dict:
     scratch.write_bytes(content)
     scratch.replace(path)
     return {
-        "side": model.side,
-        "channels": list(model.channels),
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -584,11 +590,16 @@ def load_weights(name: str, folder: Path | str = DATA) -> UNet:
     ValueError
         If one of the two files is missing or damaged, or they do not belong together; it says what to do then.
     """
+    return read_weights(name, folder, UNet, ("side", "channels"))
+
+
+def read_weights(name: str, folder: Path | str, build: Callable[..., nn.Module], shape: tuple[str, ...]):
+    """The part of `load_weights` that any network needs: ``build(*record)``, the entries `shape` of its record, with the weights of the file."""
     path = Path(folder) / f"{name}.safetensors"
     cure = f"restore it with git checkout book/data, or make it again with make paper ONLY={name}"
     try:
         network = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["values"]["network"]
-        side, channels, expected = network["side"], tuple(network["channels"]), network["sha256"]
+        sizes, expected = [network[k] for k in shape], network["sha256"]
         content = path.read_bytes()
     except FileNotFoundError as missing:
         raise ValueError(f"{missing.filename} is missing; {cure}") from None
@@ -600,9 +611,11 @@ def load_weights(name: str, folder: Path | str = DATA) -> UNet:
         raise ValueError(
             f"{path} is damaged, or of another training: it has not the SHA-256 of {name}.json; {cure}"
         )
+    sizes = [tuple(s) if isinstance(s, list | str) else s for s in sizes]
     try:
-        model = UNet(side, channels)
+        model = build(*sizes)
         model.load_state_dict({k: v.float() for k, v in safetensors.torch.load(content).items()})
     except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} does not hold the weights of UNet({side}, {channels}); {cure}") from error
+        told = ", ".join(map(str, sizes))
+        raise ValueError(f"{path} does not hold the weights of {build.__name__}({told}); {cure}") from error
     return model.eval().requires_grad_(False)
