@@ -5,6 +5,7 @@ Each writes `book/data/NAME.json` when it is whole. What is done is kept in `_bu
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -12,17 +13,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from paths import BOOK, BUILD
-from physgen import distances, results
+from physgen import distances, errorbars, results
 from physgen.diffusion.processes import ou_step
 from physgen.energies import adversarial
 from physgen.exact import gaussian
 from physgen.memories import hopfield
 from physgen.memorization import collapse, images, networks
 from physgen.memorization import generalization as learning
+from physgen.scales import multiscale, phi4, photographs, renormalization, wavelets
 
 
 def hopfield_phase_diagram() -> None:
@@ -490,12 +493,313 @@ def _random_features(job: tuple[int, int], own: torch.Generator, d: int = 32, si
     }
 
 
+def ising_flow() -> None:
+    """The plane Ising model near T_c: crossings of Binder's cumulant up to L = 128, couplings measured before and after blocking."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    seed, sizes, pairs = 1, (16, 32, 64, 128), (16, 32, 64)
+    temperatures = 2.2, renormalization.CRITICAL_TEMPERATURE, 2.35
+    jobs = [(_at_criticality, L) for L in sizes] + [(_crossing, L) for L in pairs]
+    jobs += [(_couplings, T) for T in temperatures] + [(_exponents, 128)]
+
+    def part(k: int, measure: Callable, size: float) -> dict:
+        return measure(size, torch.Generator().manual_seed(seed + k))
+
+    rows, seconds = in_parts("ising_flow", jobs, part)
+    write(
+        "ising_flow",
+        "Ising model on tori by Wolff's clusters, each number with its standard error: moments at T_c, crossings of Binder's "
+        "cumulant of L and 2L, couplings by pseudo-likelihood after 0 to 4 blockings by majority, exponents of the linearised flow",
+        seconds,
+        seed,
+        {"critical": rows[:4], "crossings": rows[4:7], "couplings": rows[7:10], "exponents": rows[10]},
+    )
+
+
+def _at_criticality(L: int, own: torch.Generator) -> dict:
+    sample = renormalization.ising_sample(
+        L, renormalization.CRITICAL_TEMPERATURE, chains=64, measurements=500, generator=own
+    )
+    squares = errorbars.mean_and_error(sample.magnetization**2)
+    return {
+        "L": L,
+        "energy": _six(errorbars.mean_and_error(sample.energy)[:2]),
+        "m2": _six(squares[:2]),
+        "binder": _six(renormalization.binder(sample.magnetization)),
+        "effective": round(float(errorbars.effective_sample_size(sample.magnetization**2))),
+    }
+
+
+def _crossing(L: int, own: torch.Generator) -> dict:
+    """L and 2L at temperatures 0.5/L around T_c, where a parabola describes the difference of the cumulants."""
+    temperatures = (
+        renormalization.CRITICAL_TEMPERATURE + torch.linspace(-0.5, 0.5, 5, dtype=torch.float64) / L
+    )
+    curves = [
+        [
+            renormalization.binder(
+                renormalization.ising_sample(
+                    size, T, chains=64, measurements=300, generator=own
+                ).magnetization
+            )
+            for T in temperatures.tolist()
+        ]
+        for size in (L, 2 * L)
+    ]
+    return {
+        "L": L,
+        "temperatures": [round(T, 6) for T in temperatures.tolist()],
+        "small": [_six(u) for u in curves[0]],
+        "large": [_six(u) for u in curves[1]],
+        "crossing": _six(renormalization.crossing(temperatures, *curves)),
+    }
+
+
+def _couplings(T: float, own: torch.Generator) -> dict:
+    spins = renormalization.ising_sample(256, T, chains=32, measurements=24, keep=4, generator=own).spins
+    out = {"T": round(T, 6), "L": 256, "nearest": [], "two": []}
+    for step in range(5):
+        spins = renormalization.block(spins, generator=own) if step else spins
+        for name, terms in (("nearest", ("nearest",)), ("two", ("nearest", "diagonal"))):
+            found = renormalization.fit_couplings(spins, terms, groups=32)
+            out[name].append([_six(pair) for pair in zip(*found, strict=True)])
+    return out
+
+
+def _exponents(L: int, own: torch.Generator) -> dict:
+    sample = renormalization.ising_sample(
+        L, renormalization.CRITICAL_TEMPERATURE, chains=64, measurements=240, keep=60, generator=own
+    )
+    spins, out = sample.spins, {"L": L, "even": [], "odd": []}
+    for _ in range(4):
+        blocked = renormalization.block(spins, generator=own)
+        for name in ("even", "odd"):
+            found = renormalization.flow_exponent(spins, blocked, odd=name == "odd", groups=64)
+            out[name].append(_six(found))
+        spins = blocked
+    return out
+
+
+def phi4_critical() -> None:
+    """The field φ⁴ near its critical point by hybrid Monte Carlo and embedded clusters: moments, Binder's cumulant, spectra, L = 128."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    seed, betas = 1, (0.66, 0.67, 0.675, 0.68, 0.685, 0.69, 0.70)
+    # Records of 16 chains each; at L = 128 and 0.68 that is seven thousand effective values of M².
+    jobs = [(L, beta, n) for L, n in ((8, 3000), (16, 3000), (32, 2000), (64, 800)) for beta in betas]
+    jobs += [(128, 0.675, 400), (128, 0.68, 2000), (128, 0.685, 400)]
+
+    def part(k: int, L: int, beta: float, records: int) -> dict:
+        return _phi4(L, beta, records, torch.Generator().manual_seed(seed + k))
+
+    rows, seconds = in_parts("phi4_critical", jobs, part)
+    binder = {row["L"]: [] for row in rows}
+    for row in rows:
+        binder[row["L"]].append(renormalization.Estimate(*row["binder"]))
+    crossings = []
+    for small, large in ((8, 16), (16, 32), (32, 64)):
+        inner = slice(1, -1) if large > 32 else slice(None)  # a cubic follows the curves there
+        found = phi4.crossing(
+            torch.tensor(betas[inner], dtype=torch.float64), binder[small][inner], binder[large][inner], 3
+        )
+        crossings.append({"small": small, "large": large, "beta": _six(found)})
+    write(
+        "phi4_critical",
+        "φ⁴ on tori (convention B) by hybrid Monte Carlo with embedded clusters, 16 chains: [mean, standard error, τ_int in trajectories] "
+        "of observables, effective values of M², Binder's cumulant [value, error] and its crossings; near 0.68 radial spectra and "
+        "histograms of φ with standard errors; last fields of 8 chains at L = 128 in phi4_fields.npz, in units of 0.02",
+        seconds,
+        seed,
+        {"betas": list(betas), "crossings": crossings, "rows": rows},
+    )
+
+
+def _phi4(
+    L: int, beta: float, records: int, own: torch.Generator, chains: int = 16, pieces: int = 50
+) -> dict:
+    """Averages of one lattice; spectra and histograms of the fields at the ends of pieces of the run, their errors from the chains."""
+    options = {"chains": chains, "clusters": max(2, L // 8), "step": 0.5 / math.sqrt(L), "generator": own}
+    made = phi4.sample(L, beta, records=1, warmup=300, **options)
+    edges, parts, powers, shares = torch.linspace(-2.4, 2.4, 65), [], [], []
+    for _ in range(pieces):
+        made = phi4.sample(L, beta, records=records // pieces, warmup=0, start=made.fields, **options)
+        parts.append(made)
+        powers.append(torch.stack([phi4.power_spectrum(x[None])[1] for x in made.fields]))
+        shares.append(torch.stack([torch.histogram(x, edges).hist for x in made.fields]) / L**2 * 64 / 4.8)
+    m, square, quartic, bond = (torch.cat([p[k] for p in parts], 1) for k in (1, 2, 3, 4))
+    spread = errorbars.mean_and_error(square)
+    std = math.sqrt(spread.mean)
+    row = {
+        "L": L,
+        "beta": beta,
+        "records": records,
+        "acceptance": round(sum(p.acceptance for p in parts) / pieces, 3),
+        "cluster_size": round(sum(p.cluster_size for p in parts) / pieces, 4),
+        "std": _six((std, spread.error / (2 * std), spread.tau)),
+        "abs_m": _six(errorbars.mean_and_error(m.abs())),
+        "m2": _six(errorbars.mean_and_error(m**2)),
+        "energy": _six(errorbars.mean_and_error(quartic - square - beta * bond)),
+        "bond": _six(errorbars.mean_and_error(bond / 2)),
+        "binder": _six(phi4.binder(m)),
+        "effective": round(float(errorbars.effective_sample_size(m**2))),
+    }
+    if beta == 0.68:
+        wave = phi4.power_spectrum(made.fields)[0]
+        for name, values in (("spectrum", powers), ("histogram", shares)):
+            each = torch.stack(values).mean(0).double()
+            row[name] = {"mean": _rounded(each.mean(0)), "error": _rounded(each.std(0) / math.sqrt(chains))}
+        row["wavenumbers"], row["edges"] = _rounded(wave), _rounded(edges)
+    if beta == 0.68 and L == 128:
+        path = BOOK / "data" / "phi4_fields.npz"
+        np.savez_compressed(path, fields=(made.fields[:8] / 0.02).round().to(torch.int8).numpy())
+        row["fields"] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return row
+
+
+def _six(estimate) -> list[float]:
+    return [round(float(v), 6) for v in estimate]
+
+
 def _share(p: float, n: int) -> list[float]:
     return [round(p, 4), round(math.sqrt(p * (1 - p) / n), 4)]
 
 
 def _digits(estimate) -> list[float]:
     return [float(f"{v:.4g}") for v in estimate]
+
+
+def denoiser_photographs(steps: int = 4000, batch: int = 16, seed: int = 1) -> None:
+    """A bias-free network on noisy pieces of eight photographs; the ninth is watched, never seen."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    own, state = torch.Generator().manual_seed(seed), BUILD / "paper" / "denoiser_photographs.pt"
+    shown = {"train": photographs.photograph("astronaut"), "test": photographs.photograph("camera")}
+    noise = torch.randn(256, 256, generator=torch.Generator().manual_seed(2))
+
+    def watch(model: photographs.PhotographDenoiser) -> dict:
+        with torch.no_grad():
+            return {
+                k: [round(wavelets.psnr(model(x + s * noise), x), 2) for s in (0.05, 0.1, 0.2)]
+                for k, x in shown.items()
+            }
+
+    rows = photographs.training_photographs().flatten(1)
+    model = photographs.PhotographDenoiser(generator=own)
+    trained = networks.train(
+        model,
+        rows,
+        steps,
+        batch,
+        rate=5e-3,
+        generator=own,
+        checkpoint=state,
+        watch=watch,
+        loss=photographs.denoising_loss,
+    )
+    record = networks.write_weights(trained.model, BOOK / "data" / "denoiser_photographs.safetensors")
+    results.save(
+        BOOK / "data" / "denoiser_photographs.json",
+        what="training of a bias-free convolutional denoiser on 48 × 48 pieces of eight photographs, noise 0.04 to 0.3 of the range of pixels: loss of the steps, and peak signal to noise ratio in dB at noise 0.05, 0.1, 0.2 on one of them and on the ninth",
+        command="make paper ONLY=denoiser_photographs",
+        seconds=trained.seconds,
+        seed=seed,
+        values={
+            "network": {"channels": model.channels, "depth": model.depth, **record},
+            "batch": batch,
+            "history": [
+                {k: round(v, 5) if k == "loss" else v for k, v in h.items()} for h in trained.history
+            ],
+        },
+    )
+    state.unlink()
+
+
+def phi4_coarse_to_fine() -> None:
+    """φ⁴ at β = 0.68: autocorrelation of the whole field against its details, and fields of 64 × 64 made from coarse to fine."""
+    torch.set_num_threads(1)  # its rounding is part of the result
+    seed = 1
+    jobs = [(_slow_mean, L, moves) for L, moves in ((4, 30_000), (8, 100_000), (16, 300_000))]
+    jobs += [(_quick_details, L, 128 // L) for L in (8, 16, 32, 64)] + [(_coarse_to_fine, 64, 800)]
+
+    def part(k: int, measure: Callable, L: int, n: int) -> dict:
+        return measure(L, n, torch.Generator().manual_seed(seed + k))
+
+    rows, seconds = in_parts("phi4_coarse_to_fine", jobs, part)
+    write(
+        "phi4_coarse_to_fine",
+        "φ⁴ on tori (convention B, β = 0.68): τ_int in steps ε of MALA (time ε²/2) for the mean of the field and for details at fixed coarse fields; "
+        "energies learnt scale by scale (coefficients and standard errors), and radial spectra, histograms of φ and Binder's "
+        "cumulant of the fields made with them against those of hybrid Monte Carlo",
+        seconds,
+        seed,
+        {"beta": 0.68, "whole": rows[:3], "details": rows[3:7], "generated": rows[7]},
+    )
+
+
+def _critical_fields(L: int, n: int, own: torch.Generator) -> torch.Tensor:
+    options = {"chains": n, "records": 1, "warmup": 60, "clusters": max(4, L // 4), "generator": own}
+    return phi4.sample(L, 0.68, **options).fields
+
+
+def _slow_mean(L: int, moves: int, own: torch.Generator) -> dict:
+    start, step, thin = _critical_fields(L, 64, own), 0.17, 20
+    chain = multiscale.pixel_autocorrelation(
+        L, 0.68, moves=moves, chains=64, step=step, thin=thin, start=start, generator=own
+    )
+    # The relative error of a sum over lags up to 10 τ of N values is √(40 τ/N).
+    error = float(chain.tau) * math.sqrt(40 * float(chain.tau) / (64 * moves))
+    tau = _six((chain.tau, error))
+    return {"L": L, "moves": moves, "step": step, "tau": tau, "acceptance": round(chain.acceptance, 3)}
+
+
+def _quick_details(L: int, n: int, own: torch.Generator) -> dict:
+    x, moves = _critical_fields(L, n, own), 2000
+    scale = multiscale.exact_scale(x, 0.68)
+    step = 0.17 * (8 / L) ** (
+        1 / 3
+    )  # Metropolis' test of all sites at once asks for h ∼ N^{−1/3}, whatever the scale
+    chain = multiscale.detail_autocorrelation(
+        x, scale, moves=moves, step=step / float(scale.widths.mean()), generator=own
+    )
+    values = n * (L // 2) ** 2 * moves
+    tau = [_six((t, float(t) * math.sqrt(40 * float(t) / values))) for t in chain.tau]
+    return {"L": L, "moves": moves, "step": step, "tau": tau, "acceptance": round(chain.acceptance, 3)}
+
+
+def _coarse_to_fine(L: int, n: int, own: torch.Generator) -> dict:
+    train, test = _critical_fields(L, n, own), _critical_fields(L, n, own)
+    levels = L.bit_length() - 3
+    scales = multiscale.fit_scales(train, levels)
+    coarse = train.double()
+    for _ in range(levels):
+        coarse = wavelets.dwt2(coarse, "haar", 1)[0]
+    scales[-1] = multiscale.match_moments(scales[-1], coarse, generator=own)
+    made = multiscale.sample(scales, n, generator=own)
+    edges = torch.linspace(-2.4, 2.4, 65)
+    row = {
+        "L": L,
+        "n": n,
+        "acceptance": [round(a, 3) for a in made.acceptance],
+        "scales": [
+            {
+                "size": s.size,
+                "powers": list(s.powers),
+                "theta": _rounded(torch.cat([s.law.bonds, s.law.potential])),
+                "error": _rounded(s.law.error),
+            }
+            for s in scales
+        ],
+        "wavenumbers": _rounded(phi4.power_spectrum(test)[0]),
+        "edges": _rounded(edges),
+    }
+    for name, x in (("made", made.fields[-1]), ("train", train), ("hmc", test)):
+        powers = torch.stack([phi4.power_spectrum(y[None])[1] for y in x])
+        shares = torch.stack([torch.histogram(y, edges).hist for y in x]).double() / L**2 * 64 / 4.8
+        row[name] = {
+            key: {"mean": _rounded(each.mean(0)), "error": _rounded(each.std(0) / math.sqrt(n))}
+            for key, each in (("spectrum", powers), ("histogram", shares))
+        }
+        row[name]["binder"] = _six(phi4.binder(x.double().mean((1, 2))[:, None]))
+        squares = x.double().square().mean((1, 2))
+        row[name]["square"] = _six((squares.mean(), squares.std() / math.sqrt(n)))
+    return row
 
 
 RUNS = {
@@ -509,6 +813,10 @@ RUNS = {
         clones,
         copying,
         generalization,
+        ising_flow,
+        phi4_critical,
+        denoiser_photographs,
+        phi4_coarse_to_fine,
     )
 }
 

@@ -14,6 +14,7 @@ import torch
 __all__ = ["MeanError", "autocorrelation_time", "blocking_error", "effective_sample_size", "mean_and_error"]
 
 WINDOW = 10  # the sum over lags ends at this many τ_int: the usual 5 of those who define 1 + 2 Σ ρ_k
+LEAST = 5  # and not before this lag, which is that of independent data: a chain that swings back at each step has τ_int < ½
 
 
 class MeanError(NamedTuple):
@@ -37,8 +38,9 @@ def _chains(x) -> torch.Tensor:
 
 
 def autocorrelation_time(x: torch.Tensor) -> torch.Tensor:
-    """The integrated autocorrelation time τ_int = ½ + Σ_{k=1}^{M} ρ_k, with Sokal's window: the first M ≥ 10 τ_int(M).
+    """The integrated autocorrelation time τ_int = ½ + Σ_{k=1}^{M} ρ_k, with Sokal's window: the first M ≥ 5 with M ≥ 10 τ_int(M).
 
+    Where ρ_1 < −¼ the terms alternate and so do the sums, about their limit: the larger of that and the next is taken.
     Chains share one mean, and their autocovariances are averaged: chains stuck in different places have τ_int ≈ n/2, so that
     each counts as one value. Equal values have τ_int = ½. Trust it for n ≥ 100 τ_int.
 
@@ -64,8 +66,10 @@ def autocorrelation_time(x: torch.Tensor) -> torch.Tensor:
     spectrum = torch.fft.rfft(x - x.mean(), n=2 * n).abs().square().mean(0)
     covariance = torch.fft.irfft(spectrum, n=2 * n)[:n]
     tau = torch.cumsum(covariance / covariance[0], 0) - 0.5
-    closed = torch.arange(n, device=x.device) >= WINDOW * tau
-    return tau[int(closed.int().argmax()) if bool(closed.any()) else n - 1]
+    lags = torch.arange(n, device=x.device)
+    closed = (lags >= WINDOW * tau) & (lags >= LEAST)
+    end = int(closed.int().argmax()) if bool(closed.any()) else n - 1
+    return tau[end : end + 2].max() if tau[1] < 0.25 else tau[end]
 
 
 def effective_sample_size(x: torch.Tensor) -> torch.Tensor:
