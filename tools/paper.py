@@ -597,7 +597,7 @@ def phi4_critical() -> None:
     crossings = []
     for small, large in ((8, 16), (16, 32), (32, 64)):
         inner = slice(1, -1) if large > 32 else slice(None)  # a cubic follows the curves there
-        found = phi4.crossing(
+        found = renormalization.crossing(
             torch.tensor(betas[inner], dtype=torch.float64), binder[small][inner], binder[large][inner], 3
         )
         crossings.append({"small": small, "large": large, "beta": _six(found)})
@@ -638,7 +638,7 @@ def _phi4(
         "m2": _six(errorbars.mean_and_error(m**2)),
         "energy": _six(errorbars.mean_and_error(quartic - square - beta * bond)),
         "bond": _six(errorbars.mean_and_error(bond / 2)),
-        "binder": _six(phi4.binder(m)),
+        "binder": _six(renormalization.binder(m)),
         "effective": round(float(errorbars.effective_sample_size(m**2))),
     }
     if beta == 0.68:
@@ -796,7 +796,7 @@ def _coarse_to_fine(L: int, n: int, own: torch.Generator) -> dict:
             key: {"mean": _rounded(each.mean(0)), "error": _rounded(each.std(0) / math.sqrt(n))}
             for key, each in (("spectrum", powers), ("histogram", shares))
         }
-        row[name]["binder"] = _six(phi4.binder(x.double().mean((1, 2))[:, None]))
+        row[name]["binder"] = _six(renormalization.binder(x.double().mean((1, 2))[:, None]))
         squares = x.double().square().mean((1, 2))
         row[name]["square"] = _six((squares.mean(), squares.std() / math.sqrt(n)))
     return row

@@ -300,6 +300,26 @@ def test_steps_per_band_are_flat_and_those_of_the_field_follow_its_smallest_vari
     assert counts[1] / counts[0] < 2.2 and multiscale.steps_needed(stiff[0], 0.1) > 10 * counts[0]
 
 
+@pytest.mark.parametrize(("dim", "name"), [(1, "haar"), (2, "db2")])
+def test_diffused_details_have_the_variances_of_the_recursion_and_fields_those_of_the_law(dim, name):
+    k, n = multiscale.free_field(4, dim=dim, mass=0.5), 20_000
+    (band, *_), grid = multiscale.bands(k, name), multiscale.time_grid(1.5, 8)
+    x = multiscale.diffuse(k, name, grid, n, generator=seeded(25))
+    coarse, details = level(x, name)
+    fitted = coarse @ torch.linalg.lstsq(coarse, details).solution
+    left = torch.cov((details - fitted).T)  # not normalised: the widths are of the exact law
+    width = torch.linalg.inv(in_parts(k, name)[2]).diagonal().sqrt()
+    found = torch.linalg.eigvalsh(left / width[:, None] / width)
+    expected = multiscale.reverse_variance(multiscale.band_variances(band), grid).sort().values
+    assert float((found.sum() / expected.sum() - 1).abs()) < 5 * math.sqrt(2 / n)
+    assert (
+        float((found / expected - 1).abs().max()) < 0.06
+    )  # eigenvalues of a sample repel: √(modes/n) ≈ 0.025
+    fine = multiscale.diffuse(k, name, multiscale.time_grid(4.0, 400), n // 4, generator=seeded(26))
+    power = torch.fft.fftn(fine, dim=tuple(range(1, dim + 1)), norm="ortho").abs().square().mean(0)
+    assert float((power * k - 1).abs().max()) < 5 * math.sqrt(2 / (n // 4)) + 0.02  # δ r(λ), δ = 0.01
+
+
 # ------------------------------------------------------------------------------------------------- details of φ⁴
 
 
@@ -470,6 +490,7 @@ def test_bad_input_is_named():
         ("steps", lambda: multiscale.time_grid(1, 0)),
         ("least", lambda: multiscale.time_grid(1, 4, 0)),
         ("error", lambda: multiscale.steps_needed(torch.ones(1), 0)),
+        ("n", lambda: multiscale.diffuse(k, "haar", torch.tensor([1.0, 0.0]), 0)),
         ("fields", lambda: multiscale.fit_scales(torch.ones(2, 8, 4), 1)),
         ("fields", lambda: multiscale.energy(torch.ones(2, 4, 4), scale)),
         ("fields", lambda: multiscale.resample(ones * NAN, scale)),

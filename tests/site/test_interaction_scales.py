@@ -456,3 +456,38 @@ def test_a_narrow_dark_screen_shows_the_figure_within_its_width(staged, module):
     box = root.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 400
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+# ---- in the book
+
+
+def test_the_chapter_on_wavelets_shows_the_risks_of_the_package(figure):
+    page, found, root, params = figure("scales", "wavelets", "threshold")
+    given = {k: torch.tensor(params[k], dtype=D) for k in ("signal", "noisy")} | {"sigma": params["sigma"]}
+    name = next(
+        n
+        for n in ("haar", "db2", "db4")
+        if "filter" not in params
+        or torch.allclose(wavelet.filters(n)[0], torch.tensor(params["filter"], dtype=D), atol=1e-9)
+    )
+    levels = params.get("levels", int(math.log2(len(params["signal"]))))
+    assert_same_denoising(found, root, given, name, levels)
+    press(page, found, root, "threshold T/σ", "PageDown", "threshold")
+    assert_same_denoising(found, root, given, name, levels)
+
+
+def test_the_chapter_on_renormalization_shows_the_flows_of_the_package(figure):
+    page, found, root, _ = figure("scales", "renormalization", "rg_flow")
+    assert_same_flow(root)
+    click(page, found, root, "One step", "steps")
+    assert_same_flow(root)
+
+
+@pytest.mark.parametrize(("chapter", "model"), [("renormalization", "ising"), ("phi4", "phi4")])
+def test_the_chapters_have_a_living_lattice(figure, chapter, model):
+    page, _, root, _ = figure("scales", chapter, "lattice_zoom")
+    assert root.get_attribute("data-model") == model
+    before = number(root, "sweeps")
+    page.wait_for_function(
+        "([root, before]) => Number(root.dataset.sweeps) > before + 20", arg=[root.element_handle(), before]
+    )

@@ -3,11 +3,11 @@
 A field x_0 is split by a level of an orthonormal wavelet transform into a coarse field and details, x_{j−1} ↔ (x_j, x̄_j), and its
 law into p_0(x_0) = p_J(x_J) Π_j p̄_j(x̄_j | x_j). Three samplers are held against this split:
 
-    Langevin             dx = −∇U dt + √2 dW in steps h ≲ 1/k_max takes κ = k_max/k_min steps to forget its start;
-    reverse diffusion    dx = [x + (1 + η) S] dτ + √(2η) dW, S = −x/Γ_t, Γ_t = λ e^{−2t} + Δ_t, in steps δ leaves the relative
-                         error δ r(λ) in the variance λ of a mode, r = 1/λ − λ ln λ/(2(λ − 1)) for η = 1;
-    a learned energy     E_θ(x_{j−1}) = Σ_m θ_m f_m, read as a function of x̄_j at fixed x_j: its score is linear in θ, so score
-                         matching is one linear system, E[∇f ∇fᵀ] θ = E[Δf], all derivatives along x̄_j.
+- Langevin dynamics, dx = −∇U dt + √2 dW, takes κ = k_max/k_min steps h ≲ 1/k_max to forget its start;
+- reverse diffusion, dx = [x + (1 + η) S] dτ + √(2η) dW with S = −x/Γ_t, Γ_t = λ e^{−2t} + Δ_t, leaves in steps δ the relative
+  error δ r(λ) in the variance λ of a mode, r = 1/λ − λ ln λ/(2(λ − 1)) for η = 1;
+- a learned energy E_θ(x_{j−1}) = Σ_m θ_m f_m is read as a function of x̄_j at fixed x_j: its score is linear in θ, so score
+  matching is one linear system, E[∇f ∇fᵀ] θ = E[Δf], all derivatives along x̄_j.
 
 Gaussian fields whose precision matrix K commutes with shifts are solved exactly: a level of the transform is then a small matrix at
 each coarse wave number. A spectrum is K(k) (or the variances 1/K(k)) on the grid of the FFT, (L,) or (L, L). Simulated fields are
@@ -43,6 +43,7 @@ __all__ = [
     "conditional_score",
     "detail_autocorrelation",
     "diagonal_condition",
+    "diffuse",
     "energy",
     "euler_error",
     "exact_scale",
@@ -572,9 +573,7 @@ def reverse_variance(variances: torch.Tensor, times: torch.Tensor, eta: float = 
     -----
     Claims MSD-1 to MSD-4.
     """
-    lam, grid = _positive(variances, "variances"), _real(times, "times", "(steps + 1,)", 1).double()
-    if len(grid) < 2 or bool((grid.diff() >= 0).any()) or grid[-1] < 0:
-        raise ValueError(f"times: got {grid.tolist()!r:.80}; expected at least two, descending and >= 0")
+    lam, grid = _positive(variances, "variances"), _grid(times)
     eta, v = _law(eta), torch.ones_like(lam)
     for t, delta in zip(grid[:-1].tolist(), (-grid.diff()).tolist(), strict=True):
         gamma = 1 + (lam - 1) * math.exp(-2 * t)
@@ -668,6 +667,82 @@ def steps_needed(variances: torch.Tensor, error: float, eta: float = 1.0, adapte
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     return high
+
+
+def diffuse(
+    precision: torch.Tensor,
+    name: str,
+    times: torch.Tensor,
+    n: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Gaussian fields made from coarse to fine by reverse diffusion (η = 1): the same few Euler steps for each band of details.
+
+    Given x_j, and in units of their standard deviations, the modes of x̄_j have means μ and variances λ; noised they are
+    N(e^{−t} μ, Γ_t), and S = −(y − e^{−t} μ)/Γ_t. The coarsest field is drawn without error.
+
+    Parameters
+    ----------
+    precision, name
+        As in `bands`; all levels are taken.
+    times : torch.Tensor, shape (steps + 1,)
+        As in `reverse_variance`, to which the variances given the coarse field are equal.
+    n : int, ≥ 1
+        Fields.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch.Tensor
+        (n, L) or (n, L, L), float64.
+
+    Raises
+    ------
+    ValueError
+        As `bands` and `reverse_variance`, or if n < 1.
+
+    Notes
+    -----
+    Claim PHI-5; Guth, Coste, De Bortoli, Mallat (2022), with exact scores.
+    """
+    levels, grid = bands(precision, name), _grid(times)
+    n, own, coarse = count(n, "n", 1), stream(generator), levels[-1].coarse
+    axes = tuple(range(1, coarse.ndim + 1))
+    x = torch.fft.ifftn(_white((n, *coarse.shape), axes, own) / coarse.sqrt(), dim=axes, norm="ortho").real
+    for band in reversed(levels):
+        x = _join(torch.cat([x[None], _diffused(band, x, grid, own)]), name)
+    return x
+
+
+def _white(shape: tuple[int, ...], axes: tuple[int, ...], own: torch.Generator) -> torch.Tensor:
+    """The Fourier transform of real white noise."""
+    return torch.fft.fftn(torch.randn(shape, generator=own, dtype=torch.float64), dim=axes, norm="ortho")
+
+
+def _diffused(band: Band, x: torch.Tensor, grid: torch.Tensor, own: torch.Generator) -> torch.Tensor:
+    """Details (m, n, …) given the coarse fields x, in the eigenbasis of K̄ at each wave number."""
+    axes = tuple(range(1, x.ndim))
+    width = torch.linalg.inv(band.precision).diagonal(dim1=-2, dim2=-1).real.flatten(0, -2).mean(0).sqrt()
+    rate, basis = torch.linalg.eigh(band.precision * width[:, None] * width)
+    pull = -torch.linalg.solve(band.precision, band.cross) / width
+    mean = pull * torch.fft.fftn(x, dim=axes, norm="ortho")[..., None]
+    mean = (basis.mH @ mean[..., None])[..., 0]
+    shape = *x.shape, len(width)
+    y = (basis.mH @ _white(shape, axes, own)[..., None])[..., 0]
+    for t, delta in zip(grid[:-1].tolist(), (-grid.diff()).tolist(), strict=True):
+        gamma = math.exp(-2 * t) / rate - math.expm1(-2 * t)
+        z = (basis.mH @ _white(shape, axes, own)[..., None])[..., 0]
+        y = y + delta * (y - 2 * (y - math.exp(-t) * mean) / gamma) + math.sqrt(2 * delta) * z
+    details = (basis @ y[..., None])[..., 0] * width
+    return torch.fft.ifftn(details, dim=axes, norm="ortho").real.movedim(-1, 0)
+
+
+def _grid(times) -> torch.Tensor:
+    grid = _real(times, "times", "(steps + 1,)", 1).double()
+    if len(grid) < 2 or bool((grid.diff() >= 0).any()) or grid[-1] < 0:
+        raise ValueError(f"times: got {grid.tolist()!r:.80}; expected at least two, descending and >= 0")
+    return grid
 
 
 # ------------------------------------------------------------------------------------------------- details, given what is coarse

@@ -29,8 +29,6 @@ from physgen.checks import stream
 from physgen.kernels import lattice, philox
 from physgen.kernels.wavelet import dwt, dwt2, idwt, idwt2
 
-from .renormalization import binder, crossing
-
 __all__ = [
     "Chains",
     "CoarseFit",
@@ -41,11 +39,9 @@ __all__ = [
     "RingMoments",
     "TorusMoments",
     "action",
-    "binder",
     "coarse_features",
     "coarse_to_fine",
     "critical_beta",
-    "crossing",
     "detail_hessian",
     "field_density_torus",
     "field_variance_torus",
