@@ -318,6 +318,18 @@ def test_diffused_details_have_the_variances_of_the_recursion_and_fields_those_o
     fine = multiscale.diffuse(k, name, multiscale.time_grid(4.0, 400), n // 4, generator=seeded(26))
     power = torch.fft.fftn(fine, dim=tuple(range(1, dim + 1)), norm="ortho").abs().square().mean(0)
     assert float((power * k - 1).abs().max()) < 5 * math.sqrt(2 / (n // 4)) + 0.02  # δ r(λ), δ = 0.01
+    k = multiscale.free_field(8, dim=dim, mass=0.5)  # for L = 4 the mean is 0 by symmetry
+    fine = multiscale.diffuse(k, name, multiscale.time_grid(4.0, 100), n // 4, generator=seeded(27))
+    coarse, details = level(fine, name)
+    _, cf, ff = in_parts(k, name)
+    slope, exact = torch.linalg.lstsq(coarse, details).solution, -torch.linalg.solve(ff, cf.T).T
+    # Standard errors: the width of a detail over that of a coarse value, given the others, over √n; δ = 0.04.
+    error = math.sqrt(
+        float(torch.linalg.inv(ff).diagonal().max() * torch.linalg.inv(torch.cov(coarse.T)).diagonal().max())
+        / (n // 4)
+    )
+    assert float((slope - exact).abs().max()) < 5 * error + 0.04 * float(exact.abs().max())
+    assert float(exact.abs().max()) > 5.3 * error
 
 
 # ------------------------------------------------------------------------------------------------- details of φ⁴
