@@ -253,11 +253,13 @@ def hmc(
     seed, first = checked_seed(seed), checked_count("first_step", first_step)
     replicas, accepted = torch.arange(len(x), device=x.device), x.new_zeros(len(x), dtype=torch.float64)
     energy = partial(hamiltonian, **couplings, backend="torch" if backend == "torch" else "auto")
-    for t in range(first, first + trajectories):
+    times = torch.arange(first, first + trajectories, device=x.device)[:, None]
+    # (trajectories, B), all at once; the words are the same on every backend.
+    allowed = uniform(philox(seed, times & LOW, times >> 32, replicas, 0)[1]).log()
+    for t, most in enumerate(allowed, first):
         start = noise(x, seed, t, backend=backend)
         y, end = leapfrog(x, start, **couplings, step=step, steps=steps, backend=backend)
-        u = uniform(philox.definition(seed, t & LOW, t >> 32, replicas, 0)[1])
-        accept = u.log() < energy(x, start) - energy(y, end)
+        accept = most < energy(x, start) - energy(y, end)
         x, accepted = torch.where(accept[:, None, None], y, x), accepted + accept
     return x, accepted / trajectories
 
