@@ -14,6 +14,7 @@ import sys
 import numba
 import numpy as np
 import torch
+from wolff import neighbours
 
 from physgen.kernels.lattice import embedded, hmc, wolff
 
@@ -63,13 +64,6 @@ def loop_over_list(phi: list[float], near: list[tuple[int, ...]], clusters: int)
                     phi[k] = -phi[k]
                     stack.append(k)
     return flipped
-
-
-def neighbours(length: int) -> list[tuple[int, ...]]:
-    sites = np.arange(length**2).reshape(length, length)
-    return list(
-        zip(*(np.roll(sites, k, axis).ravel().tolist() for axis in (0, 1) for k in (1, -1)), strict=True)
-    )
 
 
 @numba.njit

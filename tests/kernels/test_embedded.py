@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lattices import assert_steps_follow, bonds_of, every_state, transition_matrix
 
 from physgen import errorbars
 from physgen.kernels.lattice import embedded, hmc, wolff
@@ -24,19 +25,6 @@ CONVENTION_B = (BETA, -(1 + 2 * BETA), 1.0)
 
 def fields(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def bonds_of(rows, columns):
-    """(2N, 2): the sites of each bond, that to the right and that down of site 0, of site 1, …"""
-    right = [(r * columns + c, r * columns + (c + 1) % columns) for r in range(rows) for c in range(columns)]
-    down = [(r * columns + c, (r + 1) % rows * columns + c) for r in range(rows) for c in range(columns)]
-    return [bond for pair in zip(right, down, strict=True) for bond in pair]
-
-
-def every_sign(rows, columns):
-    """(2^N, L1, L2) float64: bit i of the index is site i, set where the sign is +1."""
-    bits = (torch.arange(2 ** (rows * columns))[:, None] >> torch.arange(rows * columns)) & 1
-    return (2 * bits - 1).double().view(-1, rows, columns)
 
 
 def law_of_signs(phi, beta):
@@ -197,48 +185,26 @@ def test_without_coupling_single_sites_flip_and_at_strong_coupling_whole_domains
     assert 1 < float(sizes.double().mean()) < 9
 
 
-def transition_matrix(size, beta):
-    """Probabilities of one step between the signs of a field: over all sets of open bonds and all first sites, exact."""
-    (rows, columns), n, bonds = size.shape, size.numel(), torch.tensor(bonds_of(*size.shape))
-    p = 1 - torch.exp(-2 * beta * size.flatten()[bonds].prod(1))
-    states, count = every_sign(rows, columns), len(bonds)
-    sets = (torch.arange(2**count)[:, None] >> torch.arange(count)) & 1  # (2^bonds, bonds)
-    weights = torch.where(sets == 1, p, 1 - p).prod(1)
-    matrix = torch.zeros(len(states), len(states), dtype=torch.float64)
-    for a, s in enumerate(states.flatten(1)):
-        near = torch.eye(n).repeat(len(sets), 1, 1)
-        for k, (i, j) in enumerate(bonds.tolist()):
-            near[:, i, j] += sets[:, k] * (s[i] == s[j])
-            near[:, j, i] += sets[:, k] * (s[i] == s[j])
-        for _ in range(3):  # paths of up to 8 bonds
-            near = (near @ near).clamp(max=1)
-        flips = (near.long() << torch.arange(n)).sum(2)  # (sets, first sites): the cluster, as bits
-        matrix[a].index_add_(0, (flips ^ a).flatten(), (weights / n).repeat_interleave(n))
-    return states, matrix
-
-
 @pytest.mark.parametrize("shape", [(2, 2), (2, 3), (3, 2)])
 def test_one_step_from_each_state_follows_the_transition_matrix_which_is_in_detailed_balance(shape):
     beta, repeats, size = 1.0, 1000, fields(*shape, seed=3).abs()
-    states, matrix = transition_matrix(size, beta)
+    states, bonds = every_state(*shape), torch.tensor(bonds_of(*shape))
+    matrix = transition_matrix(*shape, 1 - torch.exp(-2 * beta * size.flatten()[bonds].prod(1)))
     law = law_of_signs(states * size, beta)
     flow = law[:, None] * matrix
     assert float(law.max() / law.min()) > 3  # not the flat law
     assert torch.allclose(matrix.sum(1), torch.ones(len(states), dtype=torch.float64), atol=1e-13)
     assert torch.allclose(flow, flow.T, atol=1e-15)
     assert torch.allclose(law @ matrix, law, atol=1e-14)
-    found = embedded((states * size).repeat_interleave(repeats, 0), beta, 1, 6)[0].flatten(1) > 0
-    numbers = (found.long() << torch.arange(found.shape[1])).sum(1).view(-1, repeats)
-    counts = torch.stack([row.bincount(minlength=len(states)) for row in numbers]).double()
-    # Each count is binomial; 5 σ, and never fewer than 5 counts, for the at most 4096 entries.
-    allowed = 5 * (repeats * matrix * (1 - matrix)).sqrt() + 5
-    assert bool(((counts - repeats * matrix).abs() <= torch.where(matrix == 0, 0.0, allowed)).all())
+    assert_steps_follow(
+        matrix, embedded((states * size).repeat_interleave(repeats, 0), beta, 1, 6)[0], repeats
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (3, 3), (4, 4)])
 def test_signs_drawn_from_their_law_keep_it_and_sizes_estimate_it(shape):
     n, lattices, size = math.prod(shape), 20_000, fields(*shape, seed=4).abs()
-    phi = every_sign(*shape) * size
+    phi = every_state(*shape) * size
     law = law_of_signs(phi, BETA)
     drawn = torch.multinomial(law, lattices, replacement=True, generator=torch.Generator().manual_seed(5))
     ended, sizes = embedded(phi[drawn], BETA, 3, 21)

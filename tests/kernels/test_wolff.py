@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lattices import assert_steps_follow, bonds_of, every_state, transition_matrix
 from scipy.special import ellipk
 
 from physgen.kernels.lattice import wolff
@@ -29,28 +30,8 @@ def energy(spins):
     return -(s * (s.roll(-1, 1) + s.roll(-1, 2))).sum((1, 2))
 
 
-def every_state(rows, columns):
-    """(2^N, L1, L2): bit i of the index is site i, set where the spin is +1."""
-    n = rows * columns
-    bits = (torch.arange(2**n)[:, None] >> torch.arange(n)) & 1
-    return (2 * bits - 1).to(torch.int8).view(-1, rows, columns)
-
-
-def numbers(spins):
-    """The index in `every_state` of each lattice."""
-    flat = (spins.flatten(1) > 0).long()
-    return (flat << torch.arange(flat.shape[1])).sum(1)
-
-
 def gibbs(states, beta):
     return torch.softmax(-beta * energy(states).double(), 0)
-
-
-def bonds_of(rows, columns):
-    """(2N, 2): the sites of each bond, that to the right and that down of site 0, of site 1, …"""
-    right = [(r * columns + c, r * columns + (c + 1) % columns) for r in range(rows) for c in range(columns)]
-    down = [(r * columns + c, (r + 1) % rows * columns + c) for r in range(rows) for c in range(columns)]
-    return [bond for pair in zip(right, down, strict=True) for bond in pair]
 
 
 # ---------------------------------------------------------------------------------- all versions, bit for bit
@@ -157,37 +138,15 @@ def test_the_sites_flipped_are_counted():
         assert torch.equal((found != spins).sum((1, 2)), sizes[:, 0])
 
 
-def transition_matrix(rows, columns, beta):
-    """Probabilities of one step between the states: over all sets of open bonds and all first sites, exact."""
-    n, p, bonds = rows * columns, 1 - math.exp(-2 * beta), torch.tensor(bonds_of(rows, columns))
-    states, count = every_state(rows, columns), len(bonds)
-    sets = (torch.arange(2**count)[:, None] >> torch.arange(count)) & 1  # (2^bonds, bonds)
-    weights = torch.where(sets == 1, p, 1 - p).prod(1, dtype=torch.float64)
-    matrix = torch.zeros(len(states), len(states), dtype=torch.float64)
-    for a, s in enumerate(states.flatten(1)):
-        near = torch.eye(n).repeat(len(sets), 1, 1)
-        for k, (i, j) in enumerate(bonds.tolist()):
-            near[:, i, j] += sets[:, k] * (s[i] == s[j])
-            near[:, j, i] += sets[:, k] * (s[i] == s[j])
-        for _ in range(3):  # paths of up to 8 bonds
-            near = (near @ near).clamp(max=1)
-        flips = (near.long() << torch.arange(n)).sum(2)  # (sets, first sites): the cluster, as bits
-        matrix[a].index_add_(0, (flips ^ a).flatten(), (weights / n).repeat_interleave(n))
-    return states, matrix
-
-
 @pytest.mark.parametrize("shape", [(2, 2), (2, 3), (3, 2)])
 def test_one_step_from_each_state_follows_the_transition_matrix_which_is_in_detailed_balance(shape):
     beta, repeats = 0.25, 4000
-    states, matrix = transition_matrix(*shape, beta)
+    states, p = every_state(*shape), 1 - math.exp(-2 * beta)
+    matrix = transition_matrix(*shape, torch.full((2 * math.prod(shape),), p, dtype=torch.float64))
     flow = gibbs(states, beta)[:, None] * matrix
     assert torch.allclose(matrix.sum(1), torch.ones(len(states), dtype=torch.float64), atol=1e-13)
     assert torch.allclose(flow, flow.T, atol=1e-15)
-    found = numbers(wolff(states.repeat_interleave(repeats, 0), beta, 1, 6)[0]).view(-1, repeats)
-    counts = torch.stack([row.bincount(minlength=len(states)) for row in found]).double()
-    # Each count is binomial; 5 σ, and never fewer than 5 counts, for the at most 4096 entries.
-    allowed = 5 * (repeats * matrix * (1 - matrix)).sqrt() + 5
-    assert bool(((counts - repeats * matrix).abs() <= torch.where(matrix == 0, 0.0, allowed)).all())
+    assert_steps_follow(matrix, wolff(states.repeat_interleave(repeats, 0), beta, 1, 6)[0], repeats)
 
 
 @pytest.mark.parametrize("beta", [0.2, 0.4406868])
